@@ -1,0 +1,1 @@
+"""Converters: face data sets as their owners ship them, into records."""

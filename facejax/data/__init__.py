@@ -1,0 +1,1 @@
+"""Records on disk to batches on the mesh, and the image operations that run there."""

@@ -1,0 +1,1 @@
+"""Protocols: features and labels in, metrics out."""

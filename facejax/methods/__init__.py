@@ -1,0 +1,1 @@
+"""Pre-training methods: what is learned, and how a step learns it."""

@@ -1,0 +1,29 @@
+"""Shared by all tests: where the golden vectors are, and a compilation cache so that a second run is quick."""
+
+import os
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE.parent / ".cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+sys.path.insert(0, str(HERE / "goldens"))  # golden.py: the inputs and parameters behind the vectors
+
+
+def pytest_addoption(parser):
+    parser.addoption("--goldens", default=str(HERE / "goldens"), help="folder with the golden vectors")
+
+
+@pytest.fixture(scope="session")
+def goldens(request):
+    """`goldens("fra_small")` -> dict of arrays; its seed is `int(vectors["seed"])`."""
+    folder = pathlib.Path(request.config.getoption("--goldens"))
+
+    def load(name):
+        with np.load(folder / f"{name}.npz") as file:
+            return {key: file[key] for key in file.files}
+
+    return load
