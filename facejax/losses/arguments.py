@@ -1,0 +1,20 @@
+"""What every loss does with an argument first: check its shape and turn it into float32."""
+
+import jax
+import jax.numpy as jnp
+
+
+def check_shape(name: str, array: jax.Array, shape: str, **sizes: int) -> None:
+    """Raises `ValueError` unless `array` looks like `shape`, e.g. "N, D", whose letters `sizes` may fix."""
+    axes = shape.split(", ")
+    if array.ndim == len(axes) and all(n == sizes.get(a, max(n, 1)) for a, n in zip(axes, array.shape, strict=True)):
+        return
+    known = ", ".join(f"{axis}={sizes[axis]}" for axis in dict.fromkeys(axes) if axis in sizes)
+    raise ValueError(f"{name}: expected shape [{shape}]{known and f' with {known}'}, got {list(array.shape)}")
+
+
+def as_float32(name: str, value: jax.typing.ArrayLike, shape: str, **sizes: int) -> jax.Array:
+    """`value` as a float32 array of the given shape; see `check_shape`."""
+    array = jnp.asarray(value)
+    check_shape(name, array, shape, **sizes)
+    return array.astype(jnp.float32)

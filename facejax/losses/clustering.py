@@ -1,0 +1,97 @@
+"""Deep clustering: balanced assignments of samples to prototypes, and the loss that learns them."""
+
+import jax
+import jax.numpy as jnp
+
+from facejax.losses.arguments import as_float32
+from facejax.losses.vectors import einsum
+
+
+def sinkhorn(probabilities: jax.typing.ArrayLike, num_iterations: int = 3) -> jax.Array:
+    """Balances soft assignments, so that every prototype gets about the same share of the samples.
+
+    Each iteration scales the columns (prototypes) to sum 1/K, then the rows (samples) to sum 1/N; at the end the rows
+    sum to 1. Only two scaling vectors are iterated, the matrix itself is written once.
+
+    Args:
+      probabilities: [N, K], non-negative; N samples of the global batch, K prototypes.
+      num_iterations: how often columns and rows are scaled.
+
+    Returns:
+      Float32 [N, K], rows sum to 1. A prototype that nobody chose stays empty, a row of zeros becomes uniform.
+
+    Raises:
+      ValueError: the shape is not [N, K].
+
+    Source: Cuturi, "Sinkhorn distances", NeurIPS 2013; Caron et al., "Unsupervised learning of visual features by
+    contrasting cluster assignments", NeurIPS 2020, arXiv 2006.09882, section 3.1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> sinkhorn(jnp.array([[0.9, 0.1], [0.9, 0.1]]))  # both like the first prototype: they have to share
+      Array([[0.5, 0.5],
+             [0.5, 0.5]], dtype=float32)
+    """
+    probabilities = as_float32("probabilities", probabilities, "N, K")
+    n, k = probabilities.shape
+    row_scale, column_scale = jnp.full(n, 1 / n), jnp.ones(k)
+    for _ in range(num_iterations):
+        column_scale = _reciprocal(k * einsum("n,nk->k", row_scale, probabilities))
+        row_scale = _reciprocal(n * einsum("nk,k->n", probabilities, column_scale))
+    balanced = probabilities * column_scale
+    total = jnp.sum(balanced, axis=-1, keepdims=True)
+    return jnp.where(total > 0, balanced * _reciprocal(total), 1 / k)
+
+
+def _reciprocal(x: jax.Array) -> jax.Array:
+    """1/x, and 0 where there is nothing to scale."""
+    smallest = jnp.finfo(x.dtype).tiny
+    return jnp.where(x > smallest, 1 / jnp.maximum(x, smallest), 0)
+
+
+def cluster_assignment(
+    student: jax.typing.ArrayLike,
+    teacher: jax.typing.ArrayLike,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.04,
+    entropy_weight: float = 1.0,
+) -> jax.Array:
+    """The student predicts the teacher's balanced assignments, and uses all prototypes alike.
+
+    Cross-entropy of `softmax(student / student_temperature)` with `sinkhorn(softmax(teacher / teacher_temperature))`,
+    mean over the samples, plus `entropy_weight * (sum p log p + log K)` with p the mean student probability: 0 when
+    all prototypes are used equally, log K when one takes everything.
+
+    Args:
+      student: [N, K] logits (for FRA cosines with K regions), a sample a row: the global batch's grid cells.
+      teacher: [N, K] logits of the same samples by the teacher. Passes no gradient.
+      student_temperature: divides the student's logits.
+      teacher_temperature: divides the teacher's logits.
+      entropy_weight: weight of the term that keeps the prototypes in use.
+
+    Returns:
+      A float32 scalar.
+
+    Raises:
+      ValueError: the shapes are not [N, K] and the same.
+
+    Source: Gao & Patras, CVPR 2024, arXiv 2403.02138, the semantic relation loss; the entropy term is that of Assran
+    et al., "Masked siamese networks", ECCV 2022, arXiv 2204.07141, equation 2.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> logits = jnp.array([[1.0, -1.0], [-1.0, 1.0]])
+      >>> round(float(cluster_assignment(logits, logits)), 6)
+      0.0
+      >>> bool(cluster_assignment(logits, -logits) > 10)
+      True
+    """
+    student = as_float32("student", student, "N, K")
+    n, k = student.shape
+    teacher = as_float32("teacher", teacher, "N, K", N=n, K=k)
+    assignment = jax.lax.stop_gradient(sinkhorn(jax.nn.softmax(teacher / teacher_temperature, axis=-1)))
+    log_probability = jax.nn.log_softmax(student / student_temperature, axis=-1)
+    cross_entropy = -jnp.mean(jnp.sum(assignment * log_probability, axis=-1))
+    # In the log domain a prototype that nobody uses is finite, and so is its gradient.
+    log_usage = jax.nn.logsumexp(log_probability, axis=0) - jnp.log(n)
+    return cross_entropy + entropy_weight * (jnp.sum(jnp.exp(log_usage) * log_usage) + jnp.log(k))
