@@ -1,0 +1,154 @@
+"""What happens to the colours and sharpness of a view, on the device.
+
+Images are float32 [N, H, W, 3], red, green, blue in [0, 1]; an amount is a scalar or one number an image, [N]. The
+formulas are those of Pillow, on which torchvision's are built, without its rounding to eight bits after each step.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def grey(images):
+    """Luma of ITU-R 601, as Pillow's mode L, in all three channels."""
+    return jnp.broadcast_to(_luma(images)[..., None], images.shape)
+
+
+def adjust_brightness(images, factor):
+    """Blend with black: 0 is black, 1 the image, more is brighter (`PIL.ImageEnhance.Brightness`)."""
+    return jnp.clip(images * _per_image(factor), 0.0, 1.0)
+
+
+def adjust_contrast(images, factor):
+    """Blend with the mean luma of the image (`PIL.ImageEnhance.Contrast`, which rounds this mean to eight bits)."""
+    mean = _luma(images).mean((1, 2))[:, None, None, None]
+    return _blend(mean, images, factor)
+
+
+def adjust_saturation(images, factor):
+    """Blend with the grey image (`PIL.ImageEnhance.Color`)."""
+    return _blend(_luma(images)[..., None], images, factor)
+
+
+def adjust_hue(images, shift):
+    """Turn the hue in HSV by a share of the full circle (`shift` in [-0.5, 0.5]), as torchvision does."""
+    red, green, blue = images[..., 0], images[..., 1], images[..., 2]
+    value = images.max(-1)
+    chroma = value - images.min(-1)
+    safe = jnp.where(chroma > 0, chroma, 1.0)
+    hue = jnp.where(
+        value == red,
+        (green - blue) / safe,
+        jnp.where(value == green, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe),
+    )  # in sixths of the circle
+    hue = hue + 6.0 * _per_image(shift)[..., 0]
+    channels = []
+    for offset in (5.0, 3.0, 1.0):
+        k = jnp.mod(hue + offset, 6.0)
+        channels.append(value - chroma * jnp.clip(jnp.minimum(k, 4.0 - k), 0.0, 1.0))
+    return jnp.stack(channels, axis=-1)
+
+
+_ADJUSTMENTS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+
+
+def color_jitter(images, amounts, order):
+    """Change brightness, contrast, saturation and hue, in an order common to the batch.
+
+    Args:
+        images: float32 [N, H, W, 3].
+        amounts: factors of brightness, contrast and saturation, and shift of the hue: [4, N].
+        order: a permutation of 0..3 (0 is brightness, ..., 3 is hue): int [4].
+
+    Returns:
+        float32 [N, H, W, 3].
+    """
+
+    def adjust(images, which):
+        return jax.lax.switch(which, _ADJUSTMENTS, images, amounts[which]), None
+
+    return jax.lax.scan(adjust, images, order)[0]
+
+
+def draw_jitter(key, count, strengths):
+    """Draw amounts [4, count] and order [4] for `color_jitter`, as torchvision's `ColorJitter` does.
+
+    Args:
+        key: random key.
+        count: number of images.
+        strengths: of brightness, contrast, saturation and hue: a factor is uniform in [max(0, 1 - s), 1 + s], the
+            shift of the hue in [-s, s].
+    """
+    order_key, amounts_key = jax.random.split(key)
+    brightness, contrast, saturation, hue = strengths
+    low = jnp.array([*(max(0.0, 1.0 - s) for s in (brightness, contrast, saturation)), -hue], jnp.float32)
+    high = jnp.array([*(1.0 + s for s in (brightness, contrast, saturation)), hue], jnp.float32)
+    amounts = jax.random.uniform(amounts_key, (count, 4), minval=low, maxval=high).T
+    return amounts, jax.random.permutation(order_key, 4)
+
+
+def gaussian_blur(images, sigma, *, taps, padding="edge"):
+    """Blur each image with its own Gaussian, sampled at the pixels.
+
+    `PIL.ImageFilter.GaussianBlur(radius=sigma)` approximates the same Gaussian by three box filters.
+
+    Args:
+        images: float32 [N, H, W, C].
+        sigma: standard deviation in pixels, [N]; 0 leaves the image as it is.
+        taps: length of the kernel, odd.
+        padding: what lies beyond the border: "edge" (repeated, as in Pillow) or "reflect" (without the border pixel
+            itself, as in torchvision).
+
+    Returns:
+        float32 [N, H, W, C].
+    """
+    reach = taps // 2
+    offset = jnp.arange(-reach, reach + 1)
+    sigma = jnp.broadcast_to(sigma, len(images))
+    kernel = jnp.exp(-0.5 * jnp.square(offset / jnp.maximum(sigma, 1e-3)[:, None]))
+    kernel = kernel / kernel.sum(1, keepdims=True)
+    for axis in (1, 2):
+        length = images.shape[axis]
+        width = [(reach, reach) if a == axis else (0, 0) for a in range(4)]
+        padded = jnp.pad(images, width, mode=padding)
+        images = sum(
+            jax.lax.slice_in_dim(padded, tap, tap + length, axis=axis) * _per_image(kernel[:, tap])
+            for tap in range(taps)
+        )
+    return images
+
+
+def solarize(images, threshold=128 / 255):
+    """Invert what is at or above the threshold (`PIL.ImageOps.solarize`)."""
+    return jnp.where(images < threshold, images, 1.0 - images)
+
+
+def gradient_magnitude(images):
+    """Replace each image by the size of its luma's gradient, in all three channels (PCL, arXiv 2211.13490).
+
+    Differences are central, without the factor 1/2, and zero lies beyond the border; sqrt(dx^2 + dy^2 + 1e-6). The luma
+    here is that of the official code, (65.738 r + 129.057 g + 25.064 b) / 256.
+    """
+    luma = images @ jnp.array([65.738, 129.057, 25.064], images.dtype) / 256.0
+    padded = jnp.pad(luma, ((0, 0), (1, 1), (1, 1)))
+    dy = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    dx = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+    return jnp.broadcast_to(jnp.sqrt(dx * dx + dy * dy + 1e-6)[..., None], images.shape)
+
+
+def normalize(images, mean, std):
+    """Subtract the mean and divide by the standard deviation of each channel."""
+    return (images - jnp.array(mean, images.dtype)) / jnp.array(std, images.dtype)
+
+
+def _luma(images):
+    return 0.299 * images[..., 0] + 0.587 * images[..., 1] + 0.114 * images[..., 2]
+
+
+def _blend(degenerate, images, factor):
+    factor = _per_image(factor)
+    return jnp.clip(factor * images + (1.0 - factor) * degenerate, 0.0, 1.0)
+
+
+def _per_image(amount):
+    """Shape a scalar or [N] so that it broadcasts over [N, H, W, C]."""
+    return jnp.reshape(amount, (-1, 1, 1, 1))
