@@ -27,11 +27,10 @@ def random_boxes(key, sizes, *, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3)):
         Top, left, height, width: int32 [N, 4].
     """
     height, width = sizes[:, 0].astype(jnp.int32), sizes[:, 1].astype(jnp.int32)
-    area_key, ratio_key, corner_key = jax.random.split(key, 3)
-    tries = (len(sizes), _TRIES)
-    area = (height * width)[:, None] * jax.random.uniform(area_key, tries, minval=scale[0], maxval=scale[1])
-    log_ratio = jnp.log(jnp.array(ratio, jnp.float32))
-    aspect = jnp.exp(jax.random.uniform(ratio_key, tries, minval=log_ratio[0], maxval=log_ratio[1]))
+    draws = jax.random.uniform(key, (len(sizes), 2 * _TRIES + 2))  # one call, as each costs compile time
+    area_draw, ratio_draw, corner_draw = jnp.split(draws, (_TRIES, 2 * _TRIES), axis=1)
+    area = (height * width)[:, None] * (scale[0] + (scale[1] - scale[0]) * area_draw)
+    aspect = ratio[0] * (ratio[1] / ratio[0]) ** ratio_draw
     box_width = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
     box_height = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
     fits = (box_width > 0) & (box_width <= width[:, None]) & (box_height > 0) & (box_height <= height[:, None])
@@ -45,7 +44,7 @@ def random_boxes(key, sizes, *, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3)):
     box_height = jnp.where(any_fits, jnp.take_along_axis(box_height, first, axis=1)[:, 0], central_height)
     box_width = jnp.where(any_fits, jnp.take_along_axis(box_width, first, axis=1)[:, 0], central_width)
     room = jnp.stack([height - box_height, width - box_width], axis=1)
-    drawn = jnp.floor(jax.random.uniform(corner_key, room.shape) * (room + 1)).astype(jnp.int32)
+    drawn = jnp.floor(corner_draw * (room + 1)).astype(jnp.int32)
     corner = jnp.where(any_fits[:, None], drawn, room // 2)
     return jnp.concatenate([corner, box_height[:, None], box_width[:, None]], axis=1)
 
@@ -74,8 +73,10 @@ def crop_and_resize(images, boxes, *, size, method="bilinear", mirrored=None):
     if mirrored is not None:
         columns = jnp.where(mirrored[:, None, None], columns[:, ::-1], columns)
     images = as_float(images)
-    images = jnp.einsum("nyh,nhwc->nywc", rows, images, precision=jax.lax.Precision.HIGH)
-    images = jnp.einsum("nxw,nywc->nyxc", columns, images, precision=jax.lax.Precision.HIGH)
+    images = jnp.einsum("nxw,nhwc->nhxc", columns, images, precision=jax.lax.Precision.HIGH)
+    if method == "bicubic":  # overshoots; Pillow clips between the directions too
+        images = jnp.clip(images, 0.0, 1.0)
+    images = jnp.einsum("nyh,nhxc->nyxc", rows, images, precision=jax.lax.Precision.HIGH)
     return jnp.clip(images, 0.0, 1.0)
 
 

@@ -7,10 +7,12 @@ formulas are those of Pillow, on which torchvision's are built, without its roun
 import jax
 import jax.numpy as jnp
 
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
+
 
 def grey(images):
     """Luma of ITU-R 601, as Pillow's mode L, in all three channels."""
-    return jnp.broadcast_to(_luma(images)[..., None], images.shape)
+    return jnp.broadcast_to(_luma(images), images.shape)
 
 
 def adjust_brightness(images, factor):
@@ -20,32 +22,34 @@ def adjust_brightness(images, factor):
 
 def adjust_contrast(images, factor):
     """Blend with the mean luma of the image (`PIL.ImageEnhance.Contrast`, which rounds this mean to eight bits)."""
-    mean = _luma(images).mean((1, 2))[:, None, None, None]
-    return _blend(mean, images, factor)
+    count, height, width, _ = images.shape
+    share = jnp.tile(jnp.array(_LUMA, images.dtype), height * width) / (height * width)
+    # One product with a vector: on CPUs ten times faster than a reduction over an axis of three.
+    mean = jnp.matmul(images.reshape(count, -1), share, precision=jax.lax.Precision.HIGHEST)
+    return _blend(_per_image(mean), images, factor)
 
 
 def adjust_saturation(images, factor):
     """Blend with the grey image (`PIL.ImageEnhance.Color`)."""
-    return _blend(_luma(images)[..., None], images, factor)
+    return _blend(_luma(images), images, factor)
 
 
 def adjust_hue(images, shift):
     """Turn the hue in HSV by a share of the full circle (`shift` in [-0.5, 0.5]), as torchvision does."""
-    red, green, blue = images[..., 0], images[..., 1], images[..., 2]
-    value = images.max(-1)
-    chroma = value - images.min(-1)
-    safe = jnp.where(chroma > 0, chroma, 1.0)
+    red, green, blue = images[..., :1], images[..., 1:2], images[..., 2:]
+    value = jnp.maximum(jnp.maximum(red, green), blue)
+    chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
+    scale = 1.0 / jnp.where(chroma > 0, chroma, 1.0)
     hue = jnp.where(
         value == red,
-        (green - blue) / safe,
-        jnp.where(value == green, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe),
-    )  # in sixths of the circle
-    hue = hue + 6.0 * _per_image(shift)[..., 0]
-    channels = []
-    for offset in (5.0, 3.0, 1.0):
-        k = jnp.mod(hue + offset, 6.0)
-        channels.append(value - chroma * jnp.clip(jnp.minimum(k, 4.0 - k), 0.0, 1.0))
-    return jnp.stack(channels, axis=-1)
+        (green - blue) * scale,
+        jnp.where(value == green, 2.0 + (blue - red) * scale, 4.0 + (red - green) * scale),
+    )
+    hue = hue / 6.0 + _per_image(shift)
+    # A channel is at its largest within a sixth of the circle around its own hue, and at its smallest from a third on.
+    distance = hue - jnp.arange(3.0) / 3.0
+    distance = 6.0 * jnp.abs(distance - jnp.round(distance))
+    return value - chroma * jnp.clip(distance - 1.0, 0.0, 1.0)
 
 
 _ADJUSTMENTS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
@@ -106,15 +110,12 @@ def gaussian_blur(images, sigma, *, taps, padding="edge"):
     sigma = jnp.broadcast_to(sigma, len(images))
     kernel = jnp.exp(-0.5 * jnp.square(offset / jnp.maximum(sigma, 1e-3)[:, None]))
     kernel = kernel / kernel.sum(1, keepdims=True)
-    for axis in (1, 2):
-        length = images.shape[axis]
-        width = [(reach, reach) if a == axis else (0, 0) for a in range(4)]
-        padded = jnp.pad(images, width, mode=padding)
-        images = sum(
-            jax.lax.slice_in_dim(padded, tap, tap + length, axis=axis) * _per_image(kernel[:, tap])
-            for tap in range(taps)
-        )
-    return images
+    shape, flat = images.shape, (*images.shape[:2], -1)
+    # Pixels and channels lie in one axis, so that the shifted sums run over contiguous numbers and vectorise.
+    rows = jnp.pad(images.reshape(flat), ((0, 0), (reach, reach), (0, 0)), mode=padding)
+    images = _weighted_shifts(rows, kernel, axis=1, step=1).reshape(shape)
+    columns = jnp.pad(images, ((0, 0), (0, 0), (reach, reach), (0, 0)), mode=padding).reshape(flat)
+    return _weighted_shifts(columns, kernel, axis=2, step=shape[3]).reshape(shape)
 
 
 def solarize(images, threshold=128 / 255):
@@ -141,7 +142,17 @@ def normalize(images, mean, std):
 
 
 def _luma(images):
-    return 0.299 * images[..., 0] + 0.587 * images[..., 1] + 0.114 * images[..., 2]
+    return sum(weight * images[..., channel : channel + 1] for channel, weight in enumerate(_LUMA))
+
+
+def _weighted_shifts(padded, kernel, axis, step):
+    """Sum of the [N, A, B] array at shifts of 0, step, 2 step, ... along an axis, weighted by kernel [N, taps]."""
+    taps = kernel.shape[1]
+    length = padded.shape[axis] - (taps - 1) * step
+    return sum(
+        jax.lax.slice_in_dim(padded, tap * step, tap * step + length, axis=axis) * kernel[:, tap, None, None]
+        for tap in range(taps)
+    )
 
 
 def _blend(degenerate, images, factor):

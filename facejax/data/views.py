@@ -87,28 +87,28 @@ def distort(
     Returns:
         float32 [N, H, W, 3] in [0, 1] (a gradient may exceed 1).
     """
-    jitter_key, grey_key, blur_key, solarize_key, gradient_key = jax.random.split(key, 5)
+    amounts_key, radius_key, chosen_key = jax.random.split(key, 3)
     count = len(images)
+    probabilities = (jitter_probability, grey_probability, blur_probability, solarize_probability, gradient_probability)
+    chosen = jax.random.uniform(chosen_key, (count, len(probabilities))) < jnp.array(probabilities)
+    jittered, greyed, blurred, solarized, edged = chosen.T
     if jitter_probability:
-        amounts_key, chosen_key = jax.random.split(jitter_key)
-        jittered = photometry.color_jitter(images, *photometry.draw_jitter(amounts_key, count, jitter))
-        images = _sometimes(chosen_key, jitter_probability, jittered, images)
+        amounts, order = photometry.draw_jitter(amounts_key, count, jitter)
+        images = _replace(images, jittered, photometry.color_jitter(images, amounts, order))
     if grey_probability:
-        images = _sometimes(grey_key, grey_probability, photometry.grey(images), images)
+        images = _replace(images, greyed, photometry.grey(images))
     if blur_probability:
-        radius_key, chosen_key = jax.random.split(blur_key)
         radius = jax.random.uniform(radius_key, (count,), minval=blur_radius[0], maxval=blur_radius[1])
-        radius = jnp.where(jax.random.bernoulli(chosen_key, blur_probability, (count,)), radius, 0.0)
         taps = blur_taps or 2 * math.ceil(3 * blur_radius[1]) + 1
+        radius = jnp.where(blurred, radius, 0.0)
         images = photometry.gaussian_blur(images, radius, taps=taps, padding=blur_padding)
     if solarize_probability:
-        images = _sometimes(solarize_key, solarize_probability, photometry.solarize(images), images)
+        images = _replace(images, solarized, photometry.solarize(images))
     if gradient_probability:
-        images = _sometimes(gradient_key, gradient_probability, photometry.gradient_magnitude(images), images)
+        images = _replace(images, edged, photometry.gradient_magnitude(images))
     return images
 
 
-def _sometimes(key, probability, changed, images):
-    """Take the changed images with a probability, each image for itself."""
-    chosen = jax.random.bernoulli(key, probability, (len(images),))
+def _replace(images, chosen, changed):
+    """Take the changed image where it was chosen [N]."""
     return jnp.where(chosen[:, None, None, None], changed, images)
