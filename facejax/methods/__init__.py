@@ -1,1 +1,26 @@
-"""Pre-training methods: what is learned, and how a step learns it."""
+"""Training methods, one file each. `create(config, ...)` gives the one that the config names."""
+
+from facejax.errors import UserError
+from facejax.methods import fra
+from facejax.methods.method import Method
+
+METHODS = {"fra": fra.create}
+
+
+def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
+    """Builds the method `config.method`.
+
+    Args:
+      config: an `ml_collections.ConfigDict`; the fields that are read stand in each method's `create`.
+      steps_per_epoch: updates an epoch, which the schedules count in.
+      total_steps: updates of the whole run.
+
+    Raises:
+      UserError: the method is unknown, or one of its settings cannot work.
+    """
+    if config.method not in METHODS:
+        raise UserError(f"config.method: unknown method {config.method!r}; known are {', '.join(sorted(METHODS))}")
+    return METHODS[config.method](config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+
+
+__all__ = ["METHODS", "Method", "create"]

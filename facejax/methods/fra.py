@@ -1,0 +1,255 @@
+"""FRA: views of a face agree as a whole and region by region (Gao & Patras, CVPR 2024, arXiv:2403.02138)."""
+
+import colorsys
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from facejax import losses, optimizers, schedules
+from facejax.data import photometry, views
+from facejax.errors import UserError
+from facejax.methods.method import Batch, Method
+from facejax.models import resnet
+from facejax.models.fra import FRANetwork
+from facejax.train_state import TrainState
+
+PREDICTORS = ("predictor", "region_predictor")  # submodules that only the online network has
+
+
+def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
+    """Builds FRA; see `FRA` for the fields of the config.
+
+    Raises:
+      UserError: a field has a value that cannot work.
+    """
+    fra = FRA(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    return Method(init=fra.init, train_step=fra.train_step, encode=fra.encode, pictures=fra.pictures)
+
+
+class FRA:
+    """The method's functions, bound to a config.
+
+    Fields that are read: `image_size`, `mean`, `std`, `dtype`, `epochs`; all of `model`, `loss`, `optimizer` and
+    `ema`; `view1` and `view2`, which hold further arguments of `facejax.data.views.make_view`.
+    """
+
+    def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
+        check(config)
+        self.config = config
+        self.network = create_network(config)
+        self.learning_rate = schedules.warmup_cosine(
+            config.optimizer.learning_rate,
+            warmup_epochs=config.optimizer.warmup_epochs,
+            epochs=config.epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
+        self.optimizer = optimizers.lars(
+            self.learning_rate,
+            momentum=config.optimizer.momentum,
+            weight_decay=config.optimizer.weight_decay,
+            trust_coefficient=config.optimizer.trust_coefficient,
+            exclude=config.optimizer.exclude,
+        )
+        self.target_momentum = schedules.cosine_momentum(config.ema.momentum, total_steps=total_steps)
+
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """A fresh state; the target starts as a copy of the online network."""
+        size = self.config.image_size
+        images = jnp.zeros((2, size, size, 3))
+        variables = self.network.init(rng, images, train=True, method="predict")
+        params, statistics = variables["params"], {name: variables[name] for name in variables if name != "params"}
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            statistics=statistics,
+            target=jax.tree.map(jnp.copy, without_predictors(variables)),
+            opt_state=self.optimizer.init(params),
+        )
+
+    def train_step(self, state: TrainState, batch: Batch, rng: jax.Array):
+        """Two random views of every image, then one update."""
+        key1, key2, dropout_rng = jax.random.split(jax.random.fold_in(rng, state.step), 3)
+        return self.update(state, (self._view(key1, batch, "view1"), self._view(key2, batch, "view2")), dropout_rng)
+
+    def _view(self, key, batch, name):
+        config = self.config
+        return views.make_view(
+            key,
+            batch["image"],
+            batch["size"],
+            size=config.image_size,
+            mean=config.mean,
+            std=config.std,
+            **config[name],
+        )
+
+    def update(self, state: TrainState, views: tuple[jax.Array, jax.Array], rng: jax.Array):
+        """One step of LARS on given views (normalised, [B, S, S, 3] each), then the target follows."""
+        gradient = jax.grad(self.loss, has_aux=True)
+        gradients, (metrics, statistics, target) = gradient(state.params, state.statistics, state.target, views, rng)
+        updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        momentum = self.target_momentum(state.step)
+        online = without_predictors({"params": params, **statistics})
+        followed = ["params"] if self.config.ema.target_statistics == "own" else list(target)
+        target |= {name: optax.incremental_update(online[name], target[name], 1 - momentum) for name in followed}
+        metrics |= {"learning_rate": self.learning_rate(state.step), "target_momentum": momentum}
+        return TrainState(state.step + 1, params, statistics, target, opt_state), metrics
+
+    def loss(self, params, statistics, target, views, rng):
+        """Total loss of two views, and `(metrics, statistics, target)` after the four forwards."""
+        rngs = jax.random.split(rng, 4)
+        online1, statistics = self._online(params, statistics, views[0], rngs[0])
+        online2, statistics = self._online(params, statistics, views[1], rngs[1])
+        target1, target = self._target(target, views[0], rngs[2])
+        target2, target = self._target(target, views[1], rngs[3])
+
+        weights = self.config.loss
+        instance = losses.byol(online1["global_prediction"], target2["global"])
+        instance += losses.byol(online2["global_prediction"], target1["global"])
+        region = self._region_loss(online1, target2) + self._region_loss(online2, target1)
+        cluster = (self._cluster_loss(online1, target1) + self._cluster_loss(online2, target2)) / 2
+        base = weights.instance_weight * instance + weights.region_weight * region
+        total = base + weights.cluster_weight * cluster
+        metrics = {
+            "total": total,
+            "base": base,
+            "instance": instance,
+            "region": region,
+            "cluster": cluster,
+            "embedding_spread": embedding_spread(online1["global"]),
+            "assignment_entropy": assignment_entropy(online1["dots"] / weights.student_temperature),
+        }
+        return total, (metrics, statistics, target)
+
+    def _online(self, params, statistics, view, rng):
+        """A training forward with predictions; returns the outputs and the moved statistics."""
+        return self.network.apply(
+            {"params": params, **statistics},
+            view,
+            train=True,
+            method="predict",
+            rngs={"dropout": rng},
+            mutable=list(statistics),
+        )
+
+    def _target(self, target, view, rng):
+        """A forward of the target, in training mode unless its statistics follow the online ones (EMAN)."""
+        if self.config.ema.target_statistics == "online":
+            return self.network.apply(target, view, train=False), target
+        moving = [name for name in target if name != "params"]
+        outputs, moved = self.network.apply(target, view, train=True, rngs={"dropout": rng}, mutable=moving)
+        return outputs, target | moved
+
+    def _region_loss(self, online, target):
+        weight = self.config.loss.decorrelation_weight
+        return losses.region_consistency(online["region_prediction"], target["regions"], weight)
+
+    def _cluster_loss(self, online, target):
+        """Every grid cell of the global batch is a sample, the same view on both sides."""
+        regions = self.config.model.num_regions
+        return losses.cluster_assignment(
+            online["dots"].reshape(-1, regions),
+            target["dots"].reshape(-1, regions),
+            student_temperature=self.config.loss.student_temperature,
+            teacher_temperature=self.config.loss.teacher_temperature,
+            entropy_weight=self.config.loss.entropy_weight,
+        )
+
+    def encode(self, variables, images: jax.Array) -> jax.Array:
+        """Pooled backbone features [N, C], float32, of uint8 images [N, S, S, 3]."""
+        return self.network.apply(variables, self._normalize(images), method="encode")
+
+    def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """The regions over the images, uint8 [N, S, S, 3], one colour a region.
+
+        `heatmaps` mixes the colours by the probabilities at the student's temperature, `segmentation` shows the most
+        probable region. Each image is seen alone: the prototypes stand for the batch.
+        """
+        dots = self.network.apply(variables, self._normalize(images), train=False)["dots"]
+        dots = jax.image.resize(dots, (*images.shape[:3], dots.shape[-1]), "bicubic")
+        colors = region_colors(dots.shape[-1])
+        heatmaps = jax.nn.softmax(dots / self.config.loss.student_temperature) @ colors
+        return {
+            "heatmaps": blend(images, heatmaps),
+            "segmentation": blend(images, colors[dots.argmax(-1)]),
+        }
+
+    def _normalize(self, images):
+        return photometry.normalize(images.astype(jnp.float32) / 255, self.config.mean, self.config.std)
+
+
+def check(config) -> None:
+    """Raises `UserError` for values of the config that cannot work."""
+    model = config.model
+    if model.backbone not in resnet.VARIANTS:
+        known = ", ".join(resnet.VARIANTS)
+        raise UserError(f"config.model.backbone: unknown backbone {model.backbone!r}; known are {known}")
+    grid = math.ceil(config.image_size / resnet.STRIDE)
+    if grid < 2:
+        raise UserError(
+            f"config.image_size: {config.image_size} px give {model.backbone} a grid of {grid}x{grid} cells; "
+            f"at least 2x2 are needed, from {resnet.STRIDE + 1} px on"
+        )
+    if model.embedding_dim % 4 or model.embedding_dim % model.decoder_heads:
+        raise UserError(
+            f"config.model.embedding_dim: {model.embedding_dim} must be a multiple of 4 and of "
+            f"config.model.decoder_heads ({model.decoder_heads})"
+        )
+    if config.ema.target_statistics not in ("own", "online"):
+        raise UserError(
+            f"config.ema.target_statistics: {config.ema.target_statistics!r} must be 'own' (the target in training "
+            "mode) or 'online' (EMAN: averaged from the online network)"
+        )
+
+
+def create_network(config) -> FRANetwork:
+    """The network that a config describes."""
+    dtype, model = jnp.dtype(config.dtype), config.model
+    return FRANetwork(
+        backbone=resnet.ResNet(model.backbone, model.width, dtype),
+        embedding_dim=model.embedding_dim,
+        hidden_dim=model.hidden_dim,
+        num_regions=model.num_regions,
+        decoder_layers=model.decoder_layers,
+        decoder_heads=model.decoder_heads,
+        dropout=model.dropout,
+        heatmap_temperature=model.heatmap_temperature,
+        prototype_momentum=model.prototype_momentum,
+        dtype=dtype,
+    )
+
+
+def without_predictors(variables: dict) -> dict:
+    """The part of the online network's variables that the target has too."""
+    return {
+        collection: {name: tree for name, tree in trees.items() if name not in PREDICTORS}
+        for collection, trees in variables.items()
+    }
+
+
+def embedding_spread(embeddings: jax.Array) -> jax.Array:
+    """Sign of collapse: mean standard deviation of unit embeddings [N, D] times sqrt(D): 1 spread out, 0 all equal."""
+    unit = embeddings / jnp.maximum(jnp.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
+    return unit.std(0).mean() * math.sqrt(embeddings.shape[-1])
+
+
+def assignment_entropy(logits: jax.Array) -> jax.Array:
+    """Sign of collapse: entropy of the mean assignment of cells [..., Q] over log Q: 1 if all regions are used alike."""
+    usage = jax.nn.softmax(logits).reshape(-1, logits.shape[-1]).mean(0)
+    return jax.scipy.special.entr(usage).sum() / math.log(logits.shape[-1])
+
+
+def region_colors(count: int) -> np.ndarray:
+    """Distinct colours, float32 [count, 3] in 0..255: hues around the circle, alternately bright and dark."""
+    hsv = [(index / count, 0.9, 1.0 if index % 2 else 0.65) for index in range(count)]
+    return np.array([colorsys.hsv_to_rgb(*color) for color in hsv], np.float32) * 255
+
+
+def blend(images: jax.Array, colors: jax.Array) -> jax.Array:
+    """uint8 images [N, S, S, 3] seen in grey through a half-transparent layer of colours in 0..255."""
+    grey = images.astype(jnp.float32) @ jnp.array([0.299, 0.587, 0.114])
+    return jnp.round(0.5 * grey[..., None] + 0.5 * colors).clip(0, 255).astype(jnp.uint8)

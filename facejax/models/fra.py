@@ -1,0 +1,110 @@
+"""The network of FRA: a backbone, global and region embeddings, and the heatmaps that define the regions."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from facejax.models.mask_decoder import MaskDecoder
+from facejax.models.mlp import MLP
+from facejax.models.resnet import ResNet
+
+
+def _unit(x):
+    return x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
+
+
+class FRANetwork(nn.Module):
+    """Gao & Patras, CVPR 2024 (arXiv:2403.02138), section 3. Online and target network are the same module.
+
+    The target's variables are the online ones without `predictor` and `region_predictor`. Collections: `params`,
+    `batch_stats` and `prototypes`, the moving average of the mask embeddings, moved by every training forward.
+
+    Attributes:
+      backbone: gives a grid [B, h, w, C].
+      embedding_dim: D.
+      hidden_dim: hidden width of projectors and predictors.
+      num_regions: Q.
+      decoder_layers: layers of the mask decoder.
+      decoder_heads: its attention heads.
+      dropout: its dropout rate; training needs the random stream `dropout` unless it is 0.
+      heatmap_temperature: of the softmax over regions.
+      prototype_momentum: share of the prototypes that a forward keeps.
+      dtype: type of the computation; embeddings and `dots` are float32.
+    """
+
+    backbone: ResNet
+    embedding_dim: int = 256
+    hidden_dim: int = 4096
+    num_regions: int = 8
+    decoder_layers: int = 2
+    decoder_heads: int = 8
+    dropout: float = 0.1
+    heatmap_temperature: float = 1.0
+    prototype_momentum: float = 0.9
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        """Declares the submodules and the prototypes."""
+        mlp = (self.hidden_dim, self.embedding_dim, self.dtype)
+        self.projector, self.pixel_projector, self.region_projector = MLP(*mlp), MLP(*mlp), MLP(*mlp)
+        self.predictor, self.region_predictor = MLP(*mlp), MLP(*mlp)
+        self.mask_decoder = MaskDecoder(
+            self.num_regions,
+            self.embedding_dim,
+            self.decoder_layers,
+            self.decoder_heads,
+            self.dropout,
+            self.dtype,
+        )
+        self.prototypes = self.variable(
+            "prototypes",
+            "mask_embeddings",
+            lambda: jax.random.normal(self.make_rng("params"), (self.num_regions, self.embedding_dim)),
+        )
+
+    def __call__(self, images, train: bool) -> dict[str, jax.Array]:
+        """Embeds normalised images [B, H, W, 3].
+
+        Returns a dict of float32 arrays: `features` [B, C], the pooled grid; `global` [B, D] and `regions` [B, Q, D],
+        embeddings, not normalised; `dots` [B, h, w, Q], cosines of pixels and mask embeddings; `heatmaps`
+        [B, h, w, Q], their softmax over regions plus 1e-7.
+        """
+        grid = self.backbone(images, train)
+        features = grid.mean((1, 2), dtype=jnp.float32)
+        mask_embeddings = self._mask_embeddings(grid, train)
+        pixels = self.pixel_projector(grid, train).astype(jnp.float32)
+        dots = jnp.einsum("bhwd,qd->bhwq", _unit(pixels), _unit(mask_embeddings), precision=lax.Precision.HIGHEST)
+        heatmaps = jax.nn.softmax(dots / self.heatmap_temperature) + 1e-7
+        weights = heatmaps / heatmaps.sum((1, 2), keepdims=True)
+        region_features = jnp.einsum("bhwq,bhwc->bqc", weights.astype(self.dtype), grid)
+        return {
+            "features": features,
+            "global": self.projector(features, train).astype(jnp.float32),
+            "regions": self.region_projector(region_features, train).astype(jnp.float32),
+            "dots": dots,
+            "heatmaps": heatmaps,
+        }
+
+    def _mask_embeddings(self, grid, train: bool):
+        """[Q, D]: mean over the batch, through which gradient flows, or the prototypes at inference."""
+        if not train:
+            return self.prototypes.value
+        mean = self.mask_decoder(grid, train).mean(0, dtype=jnp.float32)
+        if not self.is_initializing():
+            kept = self.prototype_momentum
+            self.prototypes.value = kept * self.prototypes.value + (1 - kept) * lax.stop_gradient(mean)
+        return mean
+
+    def predict(self, images, train: bool) -> dict[str, jax.Array]:
+        """As `__call__`, with the online network's predictions: `global_prediction` and `region_prediction`."""
+        outputs = self(images, train)
+        return {
+            **outputs,
+            "global_prediction": self.predictor(outputs["global"], train).astype(jnp.float32),
+            "region_prediction": self.region_predictor(outputs["regions"], train).astype(jnp.float32),
+        }
+
+    def encode(self, images):
+        """Pooled features [B, C] of normalised images [B, H, W, 3], float32; the rest of the network is not run."""
+        return self.backbone(images, False).mean((1, 2), dtype=jnp.float32)

@@ -1,0 +1,125 @@
+"""Mask embeddings: learned queries that attend to the feature grid (MaskFormer's decoder, arXiv:2107.06278)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+XAVIER = nn.initializers.xavier_uniform()
+
+
+def sine_position_encoding(height: int, width: int, dim: int, temperature: float = 10000.0) -> np.ndarray:
+    """Position encoding of a grid (DETR, arXiv:2005.12872), float32 [height, width, dim].
+
+    The first half of the channels encodes y, the second x; cell k of n (counted from 1) has the angle
+    2 pi k / (n + 1e-6) / temperature^(2 floor(i/2) / (dim/2)), with sin for even and cos for odd i.
+    """
+    half = np.arange(dim // 2)
+
+    def encode(size):
+        angle = 2 * np.pi * np.arange(1, size + 1) / (size + 1e-6)
+        angle = angle[:, None] / temperature ** (2 * (half // 2) / (dim // 2))
+        return np.where(half % 2 == 0, np.sin(angle), np.cos(angle))
+
+    y = np.broadcast_to(encode(height)[:, None], (height, width, dim // 2))
+    x = np.broadcast_to(encode(width)[None], (height, width, dim // 2))
+    return np.concatenate([y, x], -1).astype(np.float32)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with q, k and v kernels in one parameter, which LARS therefore scales by one norm."""
+
+    num_heads: int
+    dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, query, key, value, train: bool):
+        """[B, Q, D], [B, K, D], [B, K, D] -> [B, Q, D]."""
+        dim = query.shape[-1]
+        # Xavier uniform for the stacked [D, 3 D] matrix, hence half the usual variance.
+        init = nn.initializers.variance_scaling(0.5, "fan_avg", "uniform", in_axis=-2, out_axis=-1, batch_axis=0)
+        kernel = self.param("in_proj_kernel", init, (3, dim, dim)).astype(self.dtype)
+        bias = self.param("in_proj_bias", nn.initializers.zeros, (3, dim)).astype(self.dtype)
+
+        def heads(index, x):
+            x = x.astype(self.dtype) @ kernel[index] + bias[index]
+            return x.reshape(*x.shape[:-1], self.num_heads, dim // self.num_heads)
+
+        query, key, value = heads(0, query), heads(1, key), heads(2, value)
+        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key).astype(jnp.float32) / math.sqrt(dim // self.num_heads)
+        weights = nn.Dropout(self.dropout, deterministic=not train)(jax.nn.softmax(logits))
+        x = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(self.dtype), value)
+        x = x.reshape(*x.shape[:-2], dim)
+        return nn.Dense(dim, kernel_init=XAVIER, dtype=self.dtype, name="out_proj")(x)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention, feed-forward; each is followed by its layer norm."""
+
+    num_heads: int
+    dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, queries, memory, position, train: bool):
+        """x [B, Q, D], queries [Q, D], memory [B, K, D], position [K, D] -> [B, Q, D]."""
+        dim = x.shape[-1]
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+
+        def attention(name):
+            return Attention(self.num_heads, self.dropout, self.dtype, name=name)
+
+        def dense(name):
+            return nn.Dense(dim, kernel_init=XAVIER, dtype=self.dtype, name=name)
+
+        def norm(name):
+            return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=name)
+
+        attended = attention("self_attention")(x + queries, x + queries, x, train)
+        x = norm("norm1")(x + drop(attended))
+        attended = attention("cross_attention")(x + queries, memory + position, memory, train)
+        x = norm("norm2")(x + drop(attended))
+        hidden = drop(nn.relu(dense("linear1")(x)))
+        return norm("norm3")(x + drop(dense("linear2")(hidden)))
+
+
+class MaskDecoder(nn.Module):
+    """Turns a feature grid into one embedding for each of Q regions.
+
+    Attributes:
+      num_regions: Q.
+      dim: D, width of the decoder and of the embeddings; a multiple of 4 and of `num_heads`.
+      num_layers: decoder layers.
+      num_heads: attention heads.
+      dropout: rate in attention weights, residual branches and feed-forward.
+      dtype: type of the computation.
+    """
+
+    num_regions: int
+    dim: int
+    num_layers: int = 2
+    num_heads: int = 8
+    dropout: float = 0.1
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, grid, train: bool):
+        """Grid [B, h, w, C] -> mask embeddings [B, Q, D], not normalised."""
+        batch, height, width, _ = grid.shape
+        memory = nn.Dense(self.dim, kernel_init=XAVIER, dtype=self.dtype, name="input_proj")(grid)
+        memory = memory.reshape(batch, height * width, self.dim)
+        position = sine_position_encoding(height, width, self.dim).reshape(height * width, self.dim)
+        position = jnp.asarray(position, self.dtype)
+        queries = self.param("queries", nn.initializers.normal(1.0), (self.num_regions, self.dim)).astype(self.dtype)
+        x = jnp.zeros((batch, self.num_regions, self.dim), self.dtype)
+        for index in range(self.num_layers):
+            layer = DecoderLayer(self.num_heads, self.dropout, self.dtype, name=f"layer{index}")
+            x = layer(x, queries, memory, position, train)
+        x = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="norm")(x)
+        for index in range(3):
+            x = nn.Dense(self.dim, kernel_init=XAVIER, dtype=self.dtype, name=f"mask_embed{index}")(x)
+            x = nn.relu(x) if index < 2 else x
+        return x

@@ -1,0 +1,30 @@
+"""The two-layer perceptron of BYOL's projectors and predictors."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from facejax.models.batch_norm import BatchNorm
+from facejax.models.resnet import KAIMING_FAN_OUT
+
+
+class MLP(nn.Module):
+    """Linear, batch norm, ReLU, linear; no biases. Every leading axis counts as batch.
+
+    Attributes:
+      hidden_dim: width of the hidden layer.
+      output_dim: width of the result.
+      dtype: type of the computation.
+    """
+
+    hidden_dim: int
+    output_dim: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        """[..., C] -> [..., output_dim]."""
+        x = nn.Dense(self.hidden_dim, use_bias=False, kernel_init=KAIMING_FAN_OUT, dtype=self.dtype, name="hidden")(x)
+        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
+        return nn.Dense(self.output_dim, use_bias=False, kernel_init=KAIMING_FAN_OUT, dtype=self.dtype, name="output")(
+            x
+        )

@@ -1,0 +1,30 @@
+"""Everything that training changes, as one pytree: what is in it is saved, and is enough to go on."""
+
+from typing import Any
+
+import jax
+from flax import struct
+
+
+@struct.dataclass
+class TrainState:
+    """State of one training run.
+
+    Attributes:
+      step: number of finished updates, int32 scalar.
+      params: parameters of the online network, a nested dict of float32 arrays.
+      statistics: its other Flax collections by name, such as `{"batch_stats": ..., "prototypes": ...}`.
+      target: variables of the momentum network, `{"params": ..., **statistics}`, or None where there is none.
+      opt_state: state of the optimiser.
+    """
+
+    step: jax.Array
+    params: Any
+    statistics: dict[str, Any]
+    target: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Variables of the online network, as Flax's `apply` takes them."""
+        return {"params": self.params, **self.statistics}

@@ -1,0 +1,182 @@
+"""FRA against the official implementation: forwards, losses, gradients, changes of parameters and buffers."""
+
+import functools
+import json
+
+import golden
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from facejax import optimizers
+from facejax.interop import fra as interop
+from facejax.interop import torch_layout
+from facejax.methods import fra
+
+STEPS_PER_EPOCH = TOTAL_STEPS = 10  # the vectors' EMA runs as in a run of 10 iterations
+CASES = {
+    "fra_small": {"variant": "resnet18", "embedding_dim": 32, "hidden_dim": 64, "size": 96, "batch": 8},
+    "fra_r50": {"variant": "resnet50", "embedding_dim": 256, "hidden_dim": 4096, "size": 224, "batch": 2},
+}
+
+
+def make_config(variant, embedding_dim, hidden_dim, size, first_rate):
+    return ml_collections.ConfigDict(
+        {
+            "image_size": size,
+            "dtype": "float32",
+            "epochs": 1,
+            "model": {
+                "backbone": variant,
+                "width": 64,
+                "embedding_dim": embedding_dim,
+                "hidden_dim": hidden_dim,
+                "num_regions": 8,
+                "decoder_layers": 2,
+                "decoder_heads": 8,
+                "dropout": 0.0,
+                "heatmap_temperature": 1.0,
+                "prototype_momentum": 0.9,
+            },
+            "loss": {
+                "instance_weight": 0.5,
+                "region_weight": 0.5,
+                "cluster_weight": 0.1,
+                "decorrelation_weight": 0.02,
+                "student_temperature": 0.1,
+                "teacher_temperature": 0.04,
+                "entropy_weight": 1.0,
+            },
+            "optimizer": {
+                "learning_rate": first_rate * STEPS_PER_EPOCH,  # the rates are the first of a warm-up
+                "warmup_epochs": 1,
+                "momentum": 0.9,
+                "weight_decay": 1e-6,
+                "trust_coefficient": 1e-3,
+                "exclude": "official",
+            },
+            "ema": {"momentum": 0.996, "target_statistics": "own"},
+        }
+    )
+
+
+class Run:
+    """Everything computed once for a case: forwards, gradients of step 0, and the states before and after."""
+
+    def __init__(self, vectors, variant, embedding_dim, hidden_dim, size, batch):
+        self.vectors, self.variant = vectors, variant
+        self.seed, self.steps = int(vectors["seed"]), int(vectors["steps"])
+        self.config = make_config(variant, embedding_dim, hidden_dim, size, float(vectors["step0/lr"]))
+        self.method = fra.FRA(self.config, steps_per_epoch=STEPS_PER_EPOCH, total_steps=TOTAL_STEPS)
+        self.initial = golden.state_dict(json.loads(str(vectors["shapes"])), self.seed)
+        self.initial["center"][:] = 0
+
+        def image(name):
+            return 4 * golden.image(name, (batch, 3, size, size), self.seed).transpose(0, 2, 3, 1) - 2
+
+        online, target = jax.device_put(interop.from_official(self.initial, variant=variant))
+        params, statistics = online["params"], {name: online[name] for name in ("batch_stats", "prototypes")}
+        state = fra.TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            statistics=statistics,
+            target=target,
+            opt_state=self.method.optimizer.init(params),
+        )
+        network, rng = self.method.network, jax.random.key(0)
+        self.eval = jax.jit(functools.partial(network.apply, train=False))(online, image("view1"))
+
+        # One compiled function: the gradient and the outputs of the first training forwards are those of the step.
+        @jax.jit
+        def step(state, views):
+            outputs = {}
+            for name, variables in (("online", state.variables), ("target", state.target)):
+                moving = [key for key in variables if key != "params"]
+                outputs[name] = network.apply(variables, views[0], train=True, mutable=moving)[0]
+            gradient = jax.grad(self.method.loss, has_aux=True)
+            gradients, _ = gradient(state.params, state.statistics, state.target, views, rng)
+            return self.method.update(state, views, rng), gradients, outputs
+
+        self.metrics = []
+        for index in range(self.steps):
+            (state, metrics), gradients, outputs = step(state, (image(f"view1/{index}"), image(f"view2/{index}")))
+            self.metrics.append(metrics)
+            if index == 0:
+                self.gradients, self.train = gradients, outputs
+        self.final = interop.to_official(state.variables, state.target, variant=variant, num_updates=self.steps)
+
+    def summaries(self, names, arrays):
+        return np.array([golden.grad_summary(name, arrays[name], self.seed) for name in names])
+
+
+@pytest.fixture(scope="module", params=CASES)
+def run(request, goldens):
+    return Run(goldens(request.param), **CASES[request.param])
+
+
+def assert_summaries(found, expected, names, norm_tolerance, projection_tolerance, floor):
+    """Norms, and projections divided by norms, of the arrays whose norm is above `floor` of the largest."""
+    large = expected[:, 0] > floor * expected[:, 0].max()
+    assert large.sum() > 0.9 * len(names)
+    found, expected, names = found[large], expected[large], np.array(names)[large]
+    norm_error = np.abs(found[:, 0] / expected[:, 0] - 1)
+    projection_error = np.abs(found[:, 1] - expected[:, 1]) / expected[:, 0]
+    assert norm_error.max() < norm_tolerance, names[norm_error.argmax()]
+    assert projection_error.max() < projection_tolerance, names[projection_error.argmax()]
+
+
+def assert_forward(run, prefix, outputs, names):
+    layouts = {"global": (0, 1), "local": (0, 1, 2), "dots": (0, 3, 1, 2), "heatmaps": (0, 3, 1, 2)}
+    ours = {"local": "regions", "backbone_pooled": "features"}
+    for name in names:
+        expected = run.vectors[f"{prefix}/{name}"]
+        found = np.asarray(outputs[ours.get(name, name)]).transpose(layouts.get(name, (0, 1)))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max(), err_msg=name)
+
+
+def test_inference(run):
+    assert_forward(run, "eval", run.eval, ["backbone_pooled", "global", "local", "dots", "heatmaps"])
+
+
+@pytest.mark.parametrize("network", ["online", "target"])
+def test_first_training_forward(run, network):
+    assert_forward(run, f"train/{network}/view1", run.train[network], ["global", "local", "dots"])
+
+
+def test_losses_and_schedules(run):
+    for step, metrics in enumerate(run.metrics):
+        names = ["total", "base", "instance", "region", "cluster"]
+        found = np.array([float(metrics[name]) for name in names])
+        found[2:4] *= 0.5  # the vectors have these two weighted
+        np.testing.assert_allclose(found, run.vectors[f"step{step}/loss"], rtol=1e-6 if step == 0 else 2e-5)
+        np.testing.assert_allclose(metrics["learning_rate"], run.vectors[f"step{step}/lr"], rtol=1e-6)
+
+
+def test_gradients(run):
+    links = [link for link in interop.online_links(run.variant, 2) if link.path.startswith("params/")]
+    gradients = torch_layout.to_torch(links, {"params": run.gradients})
+    names = [str(name) for name in run.vectors["grad_names"]]
+    found = run.summaries(names, gradients)
+    assert_summaries(found, run.vectors["grad_summary"], names, 1e-3, 5e-3, floor=1e-8)
+
+
+def test_changes(run):
+    names = [str(name) for name in run.vectors["change_names"]]
+    changes = {name: run.final[name].astype(np.float64) - run.initial[name] for name in names}
+    found, expected = run.summaries(names, changes), run.vectors["change_summary"]
+    buffers = np.array([name.endswith(("running_mean", "running_var", "proto", "center")) for name in names])
+    for chosen, tolerances, floor in ((~buffers, (5e-3, 5e-2), 1e-6), (buffers, (5e-5, 2e-4), 1e-6)):
+        assert_summaries(found[chosen], expected[chosen], np.array(names)[chosen], *tolerances, floor)
+
+
+def test_official_exclusion_rule(run):
+    params = run.gradients
+    rule = optimizers.excluded(params, "official")
+    links = [link for link in interop.online_links(run.variant, 2) if link.path.startswith("params/")]
+    ours = {"/".join(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(rule)}
+    assert len(links) == len(ours)
+    for link in links:
+        official = any(part in link.key for part in ("bn", "downsample.1", "bias"))
+        assert ours[link.path.removeprefix("params/")] == official, link.key
