@@ -6,10 +6,25 @@ sharded they see the global batch; no axis name is needed.
 
 from facejax.losses.byol import byol, region_consistency
 from facejax.losses.clustering import cluster_assignment, sinkhorn
+from facejax.losses.contrastive import info_nce, mixed_info_nce, pose_info_nce
+from facejax.losses.disentanglement import orthogonality
+from facejax.losses.distillation import dino, update_center
+from facejax.losses.landmarks import adaptive_wing, star
+from facejax.losses.margin import arcface, cosface
 
 __all__ = [
+    "adaptive_wing",
+    "arcface",
     "byol",
     "cluster_assignment",
+    "cosface",
+    "dino",
+    "info_nce",
+    "mixed_info_nce",
+    "orthogonality",
+    "pose_info_nce",
     "region_consistency",
     "sinkhorn",
+    "star",
+    "update_center",
 ]

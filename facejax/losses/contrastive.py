@@ -1,0 +1,199 @@
+"""Contrastive losses: an anchor finds its other view among negatives, which PCL makes harder by mixing them."""
+
+import jax
+import jax.numpy as jnp
+
+from facejax.losses.arguments import as_float32, check_shape
+from facejax.losses.vectors import einsum, inverse_norm, unit
+
+
+def info_nce(features: jax.typing.ArrayLike, temperature: float = 0.07) -> jax.Array:
+    """Cross-entropy of finding the other view of an image among all other features of the batch.
+
+    For anchor i with other view p, `-log(exp(cos(i, p) / temperature) / sum_{j != i} exp(cos(i, j) / temperature))`,
+    mean over the 2N anchors.
+
+    Args:
+      features: [2N, D], two views stacked: rows i and N + i are views of the same image. Need not be normalised.
+      temperature: divides the cosines.
+
+    Returns:
+      A float32 scalar.
+
+    Raises:
+      ValueError: the shape is not [2N, D].
+
+    Source: Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020,
+    arXiv 2002.05709, equation 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> views = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+      >>> round(float(info_nce(jnp.concatenate([views, views]), temperature=1.0)), 4)  # log(1 + 2 exp(-1))
+      0.5514
+    """
+    features = _two_views(features)
+    direction = unit(features)
+    logits = einsum("id,jd->ij", direction, direction) / temperature
+    logits = jnp.where(jnp.eye(len(features), dtype=bool), -jnp.inf, logits)
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - _agreement(direction) / temperature)
+
+
+def mixed_info_nce(
+    features: jax.typing.ArrayLike,
+    mix: jax.typing.ArrayLike,
+    permutation: jax.typing.ArrayLike,
+    temperature: float = 0.07,
+) -> jax.Array:
+    """`info_nce` whose negatives are mixed in pairs: PCL's contrast of faces.
+
+    The negatives n of an anchor are all features but its own two, in index order. Negative k becomes
+    `m n_k + (1 - m) n_permutation[k]` with m = mix[anchor, k], and is then normalised.
+
+    All cosines come from the Gram matrix of the features, so that memory grows with N² and not with N² D. A mixed
+    negative shorter than 1e-3 of its two parts has vanished: its cosine is 0, without gradient.
+
+    Args:
+      features: [2N, D], two views stacked: rows i and N + i are views of the same image. Not normalised: the lengths
+        take part in the mixing.
+      mix: [2N, 2N-2], for PCL from Beta(1.6, 1.6).
+      permutation: [2N-2] integers, a permutation, the same for all anchors.
+      temperature: divides the cosines.
+
+    Returns:
+      A float32 scalar, mean over the 2N anchors.
+
+    Raises:
+      ValueError: a shape is not as above.
+
+    Source: Liu et al., "Pose-disentangled contrastive learning for self-supervised facial representation", CVPR 2023,
+    arXiv 2211.13490; the mixing is the official code's.
+
+    Example:
+      >>> import jax
+      >>> feature_key, mix_key, order_key = jax.random.split(jax.random.key(0), 3)
+      >>> features = jax.random.normal(feature_key, [8, 16])  # two views of 4 images
+      >>> mix = jax.random.beta(mix_key, 1.6, 1.6, [8, 6])
+      >>> mixed_info_nce(features, mix, jax.random.permutation(order_key, 6)).shape
+      ()
+    """
+    features = _two_views(features)
+    anchors = len(features)
+    count = anchors - 2
+    sizes = {"2N": anchors, "2N-2": count}
+    if count == 0:
+        raise ValueError("features: expected shape [2N, D] with N > 1, or there are no negatives to mix, got N=1")
+    mix = as_float32("mix", mix, "2N, 2N-2", **sizes).T
+    permutation = jnp.asarray(permutation)
+    check_shape("permutation", permutation, "2N-2", **sizes)
+
+    # From here on rows are negatives and columns are anchors: permuting rows moves contiguous memory. Negative k of an
+    # anchor is feature k + shift, where the shift counts which of the anchor's own two rows lie before it. There are
+    # but three shifts, so negatives are picked by selection among three slices instead of by gathering.
+    k = jnp.arange(count)[:, None]
+    own = jnp.arange(anchors)[None, :] % (anchors // 2)
+    shift = (k >= own).astype(jnp.int32) + (k >= own + anchors // 2 - 1)
+    other_shift = shift[permutation]
+
+    gram = einsum("jd,id->ji", features, features)
+    squared = jnp.sum(features * features, axis=-1)
+    slices = [slice(s, s + count) for s in range(3)]
+    dot = _select(shift, [gram[s] for s in slices])
+    length = _select(shift, [squared[s, None] for s in slices])
+    # <n_k, n_permutation[k]>, for each pair of shifts that the two can have.
+    pairs = [[jnp.sum(features[s] * features[t][permutation], axis=-1)[:, None] for t in slices] for s in slices]
+    cross = _select(shift, [_select(other_shift, row) for row in pairs])
+
+    rest = 1 - mix
+    dot = mix * dot + rest * dot[permutation]
+    parts = mix**2 * length + rest**2 * length[permutation]
+    length = parts + 2 * mix * rest * cross
+    # Below this the difference is rounding error.
+    length = jnp.where(length > 1e-6 * parts, length, 0)
+    inverse = inverse_norm(squared)
+    return _cross_entropy(
+        _agreement(features * inverse[:, None]), (dot * inverse * inverse_norm(length)).T, temperature
+    )
+
+
+def pose_info_nce(
+    features: jax.typing.ArrayLike,
+    negatives: jax.typing.ArrayLike,
+    mix: jax.typing.ArrayLike,
+    permutation: jax.typing.ArrayLike,
+    temperature: float = 0.07,
+) -> jax.Array:
+    """PCL's contrast of poses: the other view against mixed augmentations of the mirrored image.
+
+    Each image has its own Q negatives n, the same for both views. Negative q becomes
+    `m n_q + (1 - m) n_permutation[q]` with m = mix[image, q], and is then normalised. Nothing is larger than
+    `negatives`.
+
+    This is the paper's way: an anchor meets the negatives of its own image. The official code stacks the negatives
+    augmentation-major ([Q*K, D]) and cuts them image-major, so that an anchor meets augmentations of all images. That
+    is merely another order of the input: pass `negatives.reshape(K, Q, D).swapaxes(0, 1).reshape(-1, D)`.
+
+    Args:
+      features: [2K, D], two views stacked: rows i and K + i are views of the same image. Need not be normalised.
+      negatives: [K*Q, D], image-major: the Q negatives of image 0, then those of image 1, ... Not normalised: the
+        lengths take part in the mixing.
+      mix: [K, Q], for PCL from Beta(1.6, 1.6).
+      permutation: [Q] integers, a permutation, the same for all images.
+      temperature: divides the cosines.
+
+    Returns:
+      A float32 scalar, mean over the 2K anchors.
+
+    Raises:
+      ValueError: a shape is not as above.
+
+    Source: Liu et al., "Pose-disentangled contrastive learning for self-supervised facial representation", CVPR 2023,
+    arXiv 2211.13490; the mixing is the official code's.
+
+    Example:
+      >>> import jax
+      >>> keys = jax.random.split(jax.random.key(0), 4)
+      >>> views = jax.random.normal(keys[0], [6, 16])  # two views of 3 images
+      >>> mirrored = jax.random.normal(keys[1], [15, 16])  # 5 negatives of each
+      >>> mix = jax.random.beta(keys[2], 1.6, 1.6, [3, 5])
+      >>> pose_info_nce(views, mirrored, mix, jax.random.permutation(keys[3], 5)).shape
+      ()
+    """
+    features = _two_views(features)
+    images, dim = len(features) // 2, features.shape[1]
+    mix = as_float32("mix", mix, "K, Q", K=images)
+    count = mix.shape[1]
+    permutation = jnp.asarray(permutation)
+    check_shape("permutation", permutation, "Q", Q=count)
+    negatives = as_float32("negatives", negatives, "K*Q, D", **{"K*Q": images * count, "D": dim})
+
+    negatives = negatives.reshape(images, count, dim)
+    mix = mix[:, :, None]
+    mixed = unit(mix * negatives + (1 - mix) * negatives[:, permutation])
+    direction = unit(features)
+    cosines = einsum("vkd,kqd->vkq", direction.reshape(2, images, dim), mixed)
+    return _cross_entropy(_agreement(direction), cosines.reshape(2 * images, count), temperature)
+
+
+def _two_views(features: jax.typing.ArrayLike) -> jax.Array:
+    features = as_float32("features", features, "2N, D")
+    if len(features) % 2:
+        raise ValueError(f"features: expected an even number of rows, two views stacked, got {len(features)}")
+    return features
+
+
+def _agreement(direction: jax.Array) -> jax.Array:
+    """[2N] cosines of each row with the other view of its image."""
+    first, second = jnp.split(direction, 2)
+    return jnp.tile(jnp.sum(first * second, axis=-1), 2)
+
+
+def _select(index: jax.Array, choices: list[jax.Array]) -> jax.Array:
+    first, second, third = choices
+    return jnp.where(index == 0, first, jnp.where(index == 1, second, third))
+
+
+def _cross_entropy(positive: jax.Array, negatives: jax.Array, temperature: float) -> jax.Array:
+    """Of cosines, [M] with the positive and [M, K] with the negatives."""
+    logits = jnp.concatenate([positive[:, None], negatives], axis=1) / temperature
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 0])

@@ -1,0 +1,91 @@
+"""Self-distillation without labels (DINO)."""
+
+import jax
+import jax.numpy as jnp
+
+from facejax.losses.arguments import as_float32
+
+
+def dino(
+    student: jax.typing.ArrayLike,
+    teacher: jax.typing.ArrayLike,
+    center: jax.typing.ArrayLike,
+    student_temperature: jax.typing.ArrayLike = 0.1,
+    teacher_temperature: jax.typing.ArrayLike = 0.04,
+) -> jax.Array:
+    """The student predicts from any view what the teacher says of another view of the same image.
+
+    Cross-entropy of `softmax(student[v] / student_temperature)` with `softmax((teacher[t] - center) /
+    teacher_temperature)`, mean over the images and over the 2V-2 pairs of different views t != v. It only takes the
+    logsumexp of the student and its inner products with the teacher: under `jax.jit` nothing of the student's size is
+    made but its gradient.
+
+    Args:
+      student: [V, N, K] logits of V views of N images. The first two views are the teacher's.
+      teacher: [2, N, K] logits. Passes no gradient.
+      center: [K], the running mean of the teacher's logits, see `update_center`. Passes no gradient.
+      student_temperature: divides the student's logits.
+      teacher_temperature: divides the teacher's centered logits; may be traced, as it follows a schedule.
+
+    Returns:
+      A float32 scalar.
+
+    Raises:
+      ValueError: a shape is not as above, or V is below 2.
+
+    Source: Caron et al., "Emerging properties in self-supervised vision transformers", ICCV 2021, arXiv 2104.14294,
+    equations 2 and 3.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> says = jnp.array([[[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 0.0]]])  # three views of one image
+      >>> round(float(dino(says, says[:2], jnp.zeros(2))), 3)  # the two teachers disagree
+      5.347
+    """
+    student = as_float32("student", student, "V, N, K")
+    views, n, k = student.shape
+    if views < 2:
+        raise ValueError(f"student: expected [V, N, K] with V at least 2, got {list(student.shape)}")
+    probability = _teacher_probability(teacher, center, teacher_temperature, n, k)
+    logits = student / student_temperature
+    normalizer = jax.nn.logsumexp(logits, axis=-1)
+    # A product and a sum for each teacher, not a dot: XLA fuses them with the temperature and need not store `logits`.
+    pairs = [
+        jnp.where(jnp.arange(views)[:, None] == t, 0, normalizer - jnp.sum(probability[t] * logits, axis=-1))
+        for t in range(2)
+    ]
+    return jnp.sum(jnp.mean(pairs[0] + pairs[1], axis=1)) / (2 * views - 2)
+
+
+def _teacher_probability(teacher, center, temperature, n: int, k: int) -> jax.Array:
+    teacher = as_float32("teacher", teacher, "2, N, K", **{"2": 2, "N": n, "K": k})
+    center = as_float32("center", center, "K", K=k)
+    return jax.lax.stop_gradient(jax.nn.softmax((teacher - center) / temperature, axis=-1))
+
+
+def update_center(
+    center: jax.typing.ArrayLike, teacher: jax.typing.ArrayLike, momentum: jax.typing.ArrayLike = 0.9
+) -> jax.Array:
+    """Moves the center towards the mean of the teacher's logits: `momentum * center + (1 - momentum) * mean`.
+
+    Args:
+      center: [K], zeros at first.
+      teacher: [V, N, K] logits of the teacher's views, the global batch.
+      momentum: of the running mean.
+
+    Returns:
+      Float32 [K], without gradient. DINO uses the old center in this step's loss, the new one in the next.
+
+    Raises:
+      ValueError: a shape is not as above.
+
+    Source: Caron et al., ICCV 2021, arXiv 2104.14294, equation 4.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> update_center(jnp.zeros(2), jnp.array([[[1.0, 3.0]], [[3.0, 5.0]]]), momentum=0.5)
+      Array([1., 2.], dtype=float32)
+    """
+    center = as_float32("center", center, "K")
+    teacher = as_float32("teacher", teacher, "V, N, K", K=len(center))
+    return jax.lax.stop_gradient(momentum * center + (1 - momentum) * jnp.mean(teacher, axis=(0, 1)))
