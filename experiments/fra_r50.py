@@ -1,0 +1,118 @@
+"""FRA, ResNet-50 on VGGFace2: the paper's run, number for number. With the argument `demo`, a laptop's.
+
+Gao & Patras, "Self-Supervised Facial Representation Learning with Facial Region Awareness", CVPR 2024,
+arXiv 2403.02138.
+
+    python -m data_prep.vggface2 --source=VGGFACE2 --out=datasets/vggface2
+    python -m facejax.main --config=experiments/fra_r50.py --workdir=gs://BUCKET/fra_r50
+
+Hardware: the batch of 512 at 224 px wants 8 devices with 16 GB or more each (TPU v3-8 and newer, 8 GPUs); on fewer,
+lower `config.batch_size` and, in proportion, `config.optimizer.learning_rate`.
+
+    python -m facejax.main --config=experiments/fra_r50.py:demo --workdir=workdirs/demo
+
+is the same method on 64 px synthetic faces, which it renders itself: a narrow ResNet-18, minutes on two cores.
+"""
+
+import ml_collections
+
+
+def get_config(arg=None):
+    """The config.
+
+    Args:
+      arg: None for the paper's run, "demo" for the laptop's.
+    """
+    if arg not in (None, "demo"):
+        raise ValueError(f"the argument of fra_r50.py is 'demo' or nothing, not {arg!r}")
+    config = ml_collections.ConfigDict()
+    config.method = "fra"
+    config.seed = 0
+    config.epochs = 50
+    config.batch_size = 512  # over all devices
+    config.image_size = 224
+    config.dtype = "bfloat16"  # of the computation; parameters, statistics and losses are float32
+    config.mean, config.std = (0.5231, 0.4044, 0.3489), (0.2536, 0.2194, 0.2070)  # of VGGFace2
+
+    config.data = dict(
+        folder="datasets/vggface2",
+        split="train",
+        image_size=256,  # images travel to the device with their longer side at most this long, and are cropped there
+        num_workers=16,  # processes that decode; 0: threads of the main process
+        skip_corrupt=False,
+    )
+    view = dict(
+        crop_scale=(0.2, 1.0),
+        flip=0.5,
+        jitter=(0.4, 0.4, 0.2, 0.1),  # brightness, contrast, saturation, hue
+        jitter_probability=0.8,
+        grey_probability=0.2,
+        blur_radius=(0.1, 2.0),
+    )
+    config.view1 = dict(view, blur_probability=1.0, solarize_probability=0.0)
+    config.view2 = dict(view, blur_probability=0.1, solarize_probability=0.2)
+
+    config.model = dict(
+        backbone="resnet50",
+        width=64,
+        embedding_dim=256,
+        hidden_dim=4096,
+        num_regions=8,
+        decoder_layers=2,
+        decoder_heads=8,
+        dropout=0.1,
+        heatmap_temperature=1.0,
+        prototype_momentum=0.9,
+    )
+    config.loss = dict(
+        instance_weight=0.5,
+        region_weight=0.5,
+        cluster_weight=0.1,
+        decorrelation_weight=0.02,
+        student_temperature=0.1,
+        teacher_temperature=0.04,
+        sinkhorn_iterations=3,
+        entropy_weight=1.0,
+    )
+    config.optimizer = dict(
+        learning_rate=0.9,
+        warmup_epochs=10,
+        momentum=0.9,
+        weight_decay=1e-6,
+        trust_coefficient=1e-3,
+        exclude="official",  # or "bias_and_norm": no norm scale is decayed or adapted
+    )
+    config.ema = dict(
+        momentum=0.996,  # rises to 1 along a cosine
+        target_statistics="own",
+    )
+
+    config.mesh = dict(data=-1)  # axis: size; -1 is all there is
+    config.sharding = ()  # ((regex on the path in the train state, "fsdp" or an axis for each dimension), ...)
+    config.checkpoint = dict(every_steps=1000, keep=3, keep_period=0)
+    config.log_every_steps = 50
+    config.profile_steps = ()  # (first, last)
+
+    faces = "datasets/synthetic_faces_112"
+    config.synthetic_faces = dict(folder=faces, size=112, train_identities=200, test_identities=50, seed=0)
+    config.evaluate_every_steps = 10_000  # besides the start and the end
+    config.evaluations = {}
+    if arg == "demo":
+        shrink(config)
+    return config
+
+
+def shrink(config):
+    """Turns the paper's run into the laptop's."""
+    config.epochs = 20
+    config.batch_size = 64
+    config.image_size = 64
+    config.dtype = "float32"
+    config.data.folder = config.synthetic_faces.folder = "datasets/synthetic_faces_64"
+    config.data.image_size = config.synthetic_faces.size = 64
+    config.data.num_workers = 0
+    config.model.update(backbone="resnet18", width=16, embedding_dim=64, hidden_dim=256)
+    config.optimizer.update(learning_rate=0.9, warmup_epochs=2)
+    config.checkpoint.every_steps = 200
+    config.log_every_steps = 20
+    config.evaluate_every_steps = 0

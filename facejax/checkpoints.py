@@ -1,0 +1,139 @@
+"""Checkpoints: train state and data position together, written asynchronously, complete or not there at all."""
+
+import errno
+import json
+
+import grain
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+
+from facejax.errors import UserError
+from facejax.sharding import path_name
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `workdir/checkpoints/STEP`.
+
+    A checkpoint is written under a temporary name and renamed when it is whole: one that was cut off does not count.
+
+    Args:
+      workdir: folder of the run.
+      keep: how many of the newest checkpoints stay.
+      keep_period: checkpoints at multiples of this step stay for good; 0 for none.
+    """
+
+    def __init__(self, workdir, *, keep: int = 3, keep_period: int = 0):
+        self.folder = epath.Path(workdir) / "checkpoints"
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            keep_period=keep_period or None,
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    @property
+    def newest(self) -> int | None:
+        """Step of the newest complete checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state, position) -> None:
+        """Starts to save; returns as soon as the state may be changed again.
+
+        Args:
+          step: the number of steps that were taken.
+          state: the train state.
+          position: a grain iterator, or what has its `get_state`: where in the data the run is.
+        """
+        with named_write_errors(self.folder):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), position=grain.checkpoint.CheckpointSave(position)
+                ),
+            )
+
+    def restore(self, step: int, abstract_state, position):
+        """The state saved at `step`, in the shapes, types and shardings of `abstract_state`; moves `position` to it.
+
+        Raises:
+          UserError: the checkpoint holds other arrays than `abstract_state` asks for.
+        """
+        check_fits(self.saved_shapes(step), abstract_state, self.folder / str(step))
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract_state), position=grain.checkpoint.CheckpointRestore(position)
+            ),
+        )
+        return restored.state
+
+    def saved_shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Path -> shape of every array of the train state saved at `step`."""
+        return _shapes(self._manager.item_metadata(step).state)
+
+    def wait(self) -> None:
+        """Returns when everything that was started is on disk."""
+        with named_write_errors(self.folder):
+            self._manager.wait_until_finished()
+
+    def reached_preemption(self, step: int) -> bool:
+        """Whether the cluster is about to take the machine away, agreed among all processes."""
+        return self._manager.reached_preemption(step)
+
+    def close(self) -> None:
+        """Waits and lets go of the folder."""
+        with named_write_errors(self.folder):
+            self._manager.close()
+
+
+def check_fits(saved: dict[str, tuple[int, ...]], abstract_state, where) -> None:
+    """Raises UserError naming the first array in which a checkpoint and a train state differ."""
+    wanted = _shapes(abstract_state)
+    for name in sorted(saved.keys() | wanted.keys()):
+        if saved.get(name) != wanted.get(name):
+            said = [f"has {shapes[name]}" if name in shapes else "lacks it" for shapes in (saved, wanted)]
+            raise UserError(
+                f"{where}: the checkpoint does not fit the model: {name}: the checkpoint {said[0]}, the model {said[1]}; "
+                "use the config that wrote it, or another --workdir"
+            )
+
+
+def _shapes(tree) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_name(path): tuple(leaf.shape) for path, leaf in leaves}
+
+
+class named_write_errors:  # noqa: N801 - reads as a statement
+    """Context: a full disk becomes one clear line, wherever underneath it was met."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if error is not None and (full or "No space left" in str(error) or "quota exceeded" in str(error).lower()):
+            raise UserError(
+                f"no space left while writing {self.folder}: free some, then run the same command again to go on from "
+                "the last complete checkpoint"
+            ) from error
+        return False
+
+
+def write_atomically(path, text: str) -> None:
+    """Writes a text file under a temporary name, then renames it: readers see the old file or the new one, whole."""
+    path = epath.Path(path)
+    temporary = path.parent / f".{path.name}.partial"
+    with named_write_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text)
+        temporary.replace(path)
+
+
+def write_json(path, value) -> None:
+    """`write_atomically` of indented JSON, keys in the order given."""
+    write_atomically(path, json.dumps(value, indent=2) + "\n")

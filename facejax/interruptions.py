@@ -1,0 +1,74 @@
+"""What ends a run before its time: a signal, or a loss that is not finite."""
+
+import contextlib
+import math
+import signal
+
+import jax
+from absl import logging
+
+from facejax.errors import UserError
+
+
+@contextlib.contextmanager
+def stop_signals():
+    """Context that gives a function `stopped() -> bool`: has SIGTERM or Ctrl-C come? A second Ctrl-C ends at once.
+
+    With several processes JAX listens to SIGTERM itself and agrees on the step to leave at
+    (`Checkpoints.reached_preemption`), so nothing is caught here.
+    """
+    received = []
+
+    def note(number, frame):
+        logging.info("%s: finishing this step, then saving.", signal.Signals(number).name)
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    if jax.process_count() > 1:
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class FiniteLoss:
+    """Looks at the loss of every step, one step late, so that the device never waits for the look.
+
+    Args:
+      checkpoints: the run's `Checkpoints`, for the message.
+    """
+
+    def __init__(self, checkpoints):
+        self._checkpoints = checkpoints
+        self._pending = None
+
+    def check_previous(self, step: int, loss: jax.Array) -> None:
+        """Keeps the loss of `step` and checks the one kept before.
+
+        Raises:
+          UserError: it is not finite.
+        """
+        self.check_now()
+        self._pending = step, loss
+
+    def check_now(self) -> None:
+        """Checks the loss that is kept; before a save, so that no checkpoint holds what came out of a bad step."""
+        if self._pending is None:
+            return
+        (step, loss), self._pending = self._pending, None
+        if not math.isfinite(float(loss)):
+            self._checkpoints.wait()
+            good = self._checkpoints.newest
+            last = (
+                f"the last good checkpoint is step {good} in {self._checkpoints.folder}"
+                if good
+                else "no checkpoint yet"
+            )
+            raise UserError(
+                f"the loss of step {step} is {float(loss)}; {last}; a lower config.optimizer.learning_rate, or "
+                "config.dtype='float32', is what to try first"
+            )

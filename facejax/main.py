@@ -1,0 +1,72 @@
+"""Command line: flags and a config in, a training run out.
+
+python -m facejax.main --config=experiments/NAME.py[:ARG] --workdir=DIR [--config.key=value ...]
+"""
+
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from facejax.errors import UserError
+
+config_flags.DEFINE_config_file("config", None, "experiment: FILE.py or FILE.py:ARG", lock_config=True)
+flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures, results; local or gs://")
+flags.DEFINE_string("coordinator_address", None, "host:port of process 0, where no cluster manager tells it")
+flags.DEFINE_integer("num_processes", None, "how many processes train together, with --coordinator_address")
+flags.DEFINE_integer("process_id", None, "which of them this one is, with --coordinator_address")
+FLAGS = flags.FLAGS
+
+
+def parse_flags(argv):
+    """Parses the command line; what is wrong with it is a UserError of one line."""
+    try:
+        rest = FLAGS(argv)
+        if len(rest) > 1:
+            raise UserError(f"unexpected argument {rest[1]!r}: flags look like --config=FILE --workdir=DIR")
+        for name in ("config", "workdir"):
+            if not FLAGS[name].value and FLAGS[name].value is None:
+                raise UserError(
+                    f"--{name} is missing: python -m facejax.main --config=experiments/NAME.py --workdir=DIR"
+                )
+        FLAGS.config.keys()  # a config file that could not be read says so on first use
+    except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(_parse_failure(argv, error)) from error
+    return rest
+
+
+def _parse_failure(argv, error) -> str:
+    config = next((arg.partition("=")[2] for arg in argv if arg.startswith("--config=")), None)
+    file = (config or "").split(":")[0]
+    text = str(error).strip('"')
+    if config is not None and "Failed loading config file" in text:
+        return f"--config={config}: there is no file {file}; the experiments that exist are in experiments/"
+    if isinstance(error, (AttributeError, KeyError)) and config is not None:
+        return f"--config.KEY: {text.splitlines()[0]}; the keys are those of {file}"
+    return text.splitlines()[-1] if "Error whilst parsing config file" in text else text
+
+
+def run(_) -> None:
+    """Trains as `--config` says, in `--workdir`."""
+    from facejax import sharding, train  # JAX starts only now: a mistyped flag is told without waiting for it
+
+    sharding.join_cluster(FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
+    train.train(FLAGS.config, FLAGS.workdir)
+
+
+def main() -> None:
+    """Entry point; exit status 2 for an error of the user's."""
+    logging.set_verbosity(logging.INFO)
+    try:
+        app.run(run, flags_parser=parse_flags)
+    except UserError as error:
+        sys.exit(_told(error))
+
+
+def _told(error: UserError) -> int:
+    print(f"facejax: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

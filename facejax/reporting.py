@@ -1,0 +1,190 @@
+"""What a run tells while it goes on: a progress line, TensorBoard files, pictures, and its record in the workdir."""
+
+import contextlib
+import importlib.metadata
+import json
+import platform
+import time
+
+import jax
+import numpy as np
+from absl import logging
+from clu import parameter_overview
+from etils import epath
+from tensorboardX import SummaryWriter
+
+from facejax.checkpoints import write_atomically, write_json
+from facejax.errors import UserError
+from facejax.pictures import write_png
+
+PACKAGES = ("facejax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tensorflow-datasets")
+# What may differ when a run goes on: nothing here changes what is learned.
+MAY_CHANGE = (
+    "log_every_steps",
+    "checkpoint",
+    "evaluate_every_steps",
+    "evaluations",
+    "profile_steps",
+    "synthetic_faces",
+)
+MAY_CHANGE_IN_DATA = ("num_workers", "skip_corrupt")
+
+
+def claim_workdir(workdir, config) -> None:
+    """Writes config and versions into a new workdir; in one that has them, checks that the run is the same.
+
+    Raises:
+      UserError: the workdir holds the run of another config, or checkpoints that nobody can tell the config of.
+    """
+    workdir = epath.Path(workdir)
+    file = workdir / "config.json"
+    wanted = json.loads(config.to_json_best_effort())
+    if file.exists():
+        differing = sorted(_differences(json.loads(file.read_text()), wanted))
+        if differing:
+            raise UserError(
+                f"{workdir} holds another config's run: {'; '.join(differing[:5])}{' ...' * (len(differing) > 5)}: "
+                "choose another --workdir, or the config that is written in its config.json"
+            )
+    elif (workdir / "checkpoints").exists():
+        raise UserError(f"{workdir} holds checkpoints but no config.json: choose another --workdir")
+    if jax.process_index() == 0:
+        write_json(file, wanted)
+        versions = {name: _version(name) for name in PACKAGES}
+        devices = [f"{device.platform} {device.device_kind}" for device in jax.devices()]
+        machine = {"python": platform.python_version(), "devices": {d: devices.count(d) for d in sorted(set(devices))}}
+        write_json(workdir / "versions.json", machine | versions)
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _differences(old, new, prefix=""):
+    for key in old.keys() | new.keys():
+        if key in (MAY_CHANGE_IN_DATA if prefix == "data." else () if prefix else MAY_CHANGE):
+            continue
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key} was {before!r}, is {after!r}"
+
+
+class Reporter:
+    """Writes what process 0 has to tell; on the other processes it does nothing.
+
+    Args:
+      workdir: folder of the run.
+      first_step: step that the run goes on from; what TensorBoard has beyond it is hidden.
+    """
+
+    def __init__(self, workdir, first_step: int):
+        self._workdir = epath.Path(workdir)
+        self._active = jax.process_index() == 0
+        if self._active:
+            self._board = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=first_step, write_to_disk=True)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Numbers to TensorBoard."""
+        if self._active:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """An image, uint8 [H, W, 3], to TensorBoard and to `pictures/step_STEP_NAME.png`."""
+        if self._active:
+            self._board.add_image(name, image, step, dataformats="HWC")
+            write_png(self._workdir / "pictures" / f"step_{step:08d}_{name}.png", image)
+
+    def parameters(self, params) -> None:
+        """clu's overview of the parameters to `parameters.txt`, their number to the log."""
+        if self._active:
+            overview = parameter_overview.get_parameter_overview(params, include_stats=False)
+            write_atomically(self._workdir / "parameters.txt", overview + "\n")
+            logging.info("%s parameters; see parameters.txt", f"{sum(p.size for p in jax.tree.leaves(params)):,}")
+
+    def close(self) -> None:
+        """Flushes TensorBoard's files."""
+        if self._active:
+            self._board.close()
+
+
+class Progress:
+    """Rates and remaining time of a loop, from the steps since it was last asked.
+
+    Args:
+      first_step, total_steps: where the loop starts and ends.
+      batch_size: images a step.
+    """
+
+    def __init__(self, first_step: int, total_steps: int, batch_size: int):
+        self._total, self._batch_size = total_steps, batch_size
+        self._step, self._time, self._waited = first_step, time.perf_counter(), 0.0
+
+    def waited(self, seconds: float) -> None:
+        """Counts time in which the step had to wait for data."""
+        self._waited += seconds
+
+    def resume(self, pause: float) -> None:
+        """Leaves out a pause of that many seconds, such as an evaluation."""
+        self._time += pause
+
+    def rates(self, step: int) -> dict[str, float]:
+        """images a second, seconds a step, share of the time spent waiting for data, seconds left."""
+        now = time.perf_counter()
+        seconds, steps = max(now - self._time, 1e-9), max(step - self._step, 1)
+        rates = {
+            "images_per_second": steps * self._batch_size / seconds,
+            "seconds_per_step": seconds / steps,
+            "waiting_for_data": self._waited / seconds,
+            "seconds_left": (self._total - step) * seconds / steps,
+        }
+        self._step, self._time, self._waited = step, now, 0.0
+        return rates
+
+
+def progress_line(step: int, total_steps: int, metrics: dict[str, float], rates: dict[str, float]) -> str:
+    """`step 120/800 (15%)  loss 4.1  ...  310 images/s  waiting 2%  ETA 0:02:11`."""
+    numbers = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    return (
+        f"step {step}/{total_steps} ({100 * step // total_steps}%)  {numbers}  {rates['images_per_second']:.0f} images/s  "
+        f"waiting for data {100 * rates['waiting_for_data']:.0f}%  ETA {duration(rates['seconds_left'])}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """`1:02:03`, hours first; days where there are any."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{days}d " * bool(days) + f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+@contextlib.contextmanager
+def profiling(steps, workdir):
+    """Context that gives a function `profile(step)`, to be called before each step.
+
+    Args:
+      steps: (first, last), which are traced into `workdir/profile` for TensorBoard or Perfetto; empty for none.
+      workdir: folder of the run.
+    """
+    running = False
+
+    def profile(step: int) -> None:
+        nonlocal running
+        if steps and not running and steps[0] <= step <= steps[1]:
+            jax.profiler.start_trace(str(epath.Path(workdir) / "profile"))
+            running = True
+        elif running and step > steps[1]:
+            jax.profiler.stop_trace()
+            running = False
+
+    try:
+        yield profile
+    finally:
+        if running:
+            jax.profiler.stop_trace()

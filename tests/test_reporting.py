@@ -1,0 +1,74 @@
+import json
+
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+from tensorboardX.proto import event_pb2
+from facejax.data.tfrecord import read_records
+
+from facejax import reporting
+from facejax.errors import UserError
+
+
+def config(**changes):
+    values = {"method": "fra", "batch_size": 8, "log_every_steps": 5, "data": {"folder": "a", "num_workers": 0}}
+    return ml_collections.ConfigDict(values | changes)
+
+
+def test_workdir_keeps_config_and_versions(tmp_path):
+    reporting.claim_workdir(tmp_path / "run", config())
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["batch_size"] == 8
+    assert json.loads((tmp_path / "run" / "versions.json").read_text())["jax"]
+
+
+def test_the_same_run_may_go_on_with_other_logging_and_workers(tmp_path):
+    reporting.claim_workdir(tmp_path, config())
+    reporting.claim_workdir(tmp_path, config(log_every_steps=50, data={"folder": "a", "num_workers": 4}))
+    assert json.loads((tmp_path / "config.json").read_text())["log_every_steps"] == 50
+
+
+def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):
+    reporting.claim_workdir(tmp_path, config())
+    with pytest.raises(UserError, match=r"another config's run: batch_size was 8, is 16; data.folder was 'a', is 'b'"):
+        reporting.claim_workdir(tmp_path, config(batch_size=16, data={"folder": "b", "num_workers": 0}))
+    assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 8
+
+
+def test_checkpoints_without_a_config_are_refused(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="no config.json"):
+        reporting.claim_workdir(tmp_path, config())
+
+
+def test_progress_counts_what_was_done_and_what_was_waited_for(monkeypatch):
+    clock = iter([100.0, 110.0, 140.0])
+    monkeypatch.setattr(reporting.time, "perf_counter", lambda: next(clock))
+    progress = reporting.Progress(first_step=20, total_steps=100, batch_size=32)
+    progress.waited(2.5)
+    assert progress.rates(40) == {
+        "images_per_second": 64.0, "seconds_per_step": 0.5, "waiting_for_data": 0.25, "seconds_left": 30.0
+    }  # fmt: skip
+    progress.resume(10.0)  # an evaluation
+    assert progress.rates(50)["seconds_per_step"] == 2.0
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(59.6, "0:01:00"), (3661, "1:01:01"), (90061, "1d 1:01:01")])
+def test_duration(seconds, text):
+    assert reporting.duration(seconds) == text
+
+
+def test_tensorboard_files_hold_scalars_and_pictures(tmp_path):
+    reporter = reporting.Reporter(tmp_path, first_step=0)
+    reporter.scalars(7, {"loss": 0.25})
+    reporter.picture(7, "faces", np.full((4, 6, 3), 200, np.uint8))
+    reporter.parameters({"dense": {"kernel": jnp.ones((3, 4))}})
+    reporter.close()
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    events = [event_pb2.Event.FromString(record) for record in read_records(file)]
+    values = {value.tag: (event.step, value) for event in events for value in event.summary.value}
+    assert values["loss"][0] == 7
+    assert values["loss"][1].simple_value == 0.25
+    assert (values["faces"][1].image.width, values["faces"][1].image.height) == (6, 4)
+    assert (tmp_path / "pictures" / "step_00000007_faces.png").exists()
+    assert "dense/kernel" in (tmp_path / "parameters.txt").read_text()
