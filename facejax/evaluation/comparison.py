@@ -1,0 +1,58 @@
+"""The table at the end of a run: the untrained encoder against the trained one."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+LOWER_IS_BETTER = ("mae",)  # the first word of a metric's name; of every other metric, more is better
+
+
+class Row(NamedTuple):
+    """One metric of two encoders."""
+
+    metric: str
+    untrained: float | None  # None: not measured, or not defined
+    trained: float | None
+    margin: float | None  # in the metric's unit; above 0, the trained encoder is better
+    better: bool | None
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of a metric is better, by its name.
+
+    Example:
+      >>> higher_is_better("expression/knn_accuracy"), higher_is_better("pose/mae_yaw")
+      (True, False)
+    """
+    return metric.rsplit("/", 1)[-1].split("_")[0] not in LOWER_IS_BETTER
+
+
+def compare(untrained: Mapping[str, float], trained: Mapping[str, float]) -> list[Row]:
+    """Rows of all metrics that either has, in their order; what only one of them has is neither better nor worse."""
+    rows = []
+    for metric in {**trained, **untrained}:
+        before, after = untrained.get(metric), trained.get(metric)
+        margin = None if before is None or after is None else (after - before) * (1 if higher_is_better(metric) else -1)
+        rows.append(Row(metric, before, after, margin, None if margin is None else margin > 0))
+    return rows
+
+
+def format_table(rows: list[Row]) -> str:
+    """Plain text in aligned columns; degrees and the like with 2 decimals, shares with 4."""
+
+    def number(metric, value, sign=""):
+        if value is None:
+            return "-"
+        return f"{value:{sign}.{4 if higher_is_better(metric) else 2}f}"
+
+    cells = [("metric", "untrained", "trained", "margin", "better")]
+    for row in rows:
+        margin = number(row.metric, row.margin, "+")
+        verdict = {True: "yes", False: "no", None: "-"}[row.better]
+        cells.append((row.metric, number(row.metric, row.untrained), number(row.metric, row.trained), margin, verdict))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
+        for line in cells
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    return "\n".join(lines)
