@@ -1,0 +1,580 @@
+"""Records on disk in TFDS layout, as TFRecord or ArrayRecord, written and read without TensorFlow.
+
+A data set is one folder: `features.json` and `dataset_info.json` describe it, the shards
+`NAME-SPLIT.FORMAT-00000-of-00004`, ... hold it.
+`tfds.builder_from_directory(folder)` reads what `write` wrote, and `open_split` reads what TFDS wrote.
+"""
+
+import bisect
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import functools
+import hashlib
+import itertools
+import json
+import logging
+import multiprocessing
+import operator
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from etils import epath
+from google.protobuf.json_format import ParseError
+from google.protobuf.message import DecodeError
+from tensorflow_datasets.core import dataset_info, example_parser, example_serializer
+from tensorflow_datasets.core import splits as tfds_splits
+from tqdm import tqdm
+
+from facejax.data import tfrecord
+from facejax.data.tfrecord import CorruptRecord
+from facejax.errors import UserError
+
+FileFormat = Literal["tfrecord", "array_record"]
+Example = Mapping[str, Any]
+
+SHARD_BYTES = 64 << 20
+_NUM_SAMPLES = 16  # examples that a split's size is estimated from
+_MAX_OPEN_FILES = 256
+
+
+# --- Examples <-> bytes ---
+
+
+class _Codec:
+    """Examples of given features to and from serialised `tf.train.Example`; images stay encoded both ways."""
+
+    def __init__(self, features: tfds.features.FeaturesDict):
+        self.features = features
+        self._serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
+        self._parser = example_parser.ExampleParserNp(features.get_serialized_info())
+
+    def encode(self, example: Example) -> bytes:
+        for name, feature in self.features.items():
+            if isinstance(feature, tfds.features.Image) and isinstance(example.get(name), np.ndarray):
+                raise TypeError(f"feature '{name}' is an image and takes encoded bytes (JPEG, PNG), not an array")
+        tf_example = self._serializer.get_tf_example(self.features.encode_example(example))
+        return tf_example.SerializeToString(deterministic=True)  # else the order of the features may change
+
+    def decode(self, record: bytes) -> dict[str, Any]:
+        try:
+            parsed = self._parser.parse_example(record)
+            values = [(name, feature, parsed[name]) for name, feature in self.features.items()]
+        except (DecodeError, KeyError, ValueError, AttributeError) as error:
+            raise ValueError(f"does not hold what features.json says: {error}") from error
+        return {name: _to_numpy(feature, value) for name, feature, value in values}
+
+
+def _to_numpy(feature: tfds.features.FeatureConnector, value: Any) -> Any:
+    if isinstance(feature, tfds.features.Image) or isinstance(value, np.ndarray):
+        return value
+    if isinstance(feature, tfds.features.Text):
+        return value.decode()
+    decoded = feature.decode_example_np(value)
+    return np.dtype(feature.np_dtype).type(decoded) if isinstance(decoded, (int, float)) else decoded
+
+
+# --- Writing ---
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """Stands in the place of an example that could not be made: counted, reported, not written."""
+
+    where: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitSummary:
+    """What was written for one split."""
+
+    shard_lengths: list[int]
+    num_bytes: int
+    skipped: list[Skipped]
+
+    @property
+    def num_records(self) -> int:
+        """Records in all shards."""
+        return sum(self.shard_lengths)
+
+
+@dataclasses.dataclass
+class _Shard:
+    """One finished shard of a split that is being written; the partial folder keeps it as JSON beside the shard."""
+
+    length: int = 0
+    num_bytes: int = 0
+    skipped: list[Skipped] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, text: str) -> "_Shard":
+        content = json.loads(text)
+        return cls(content["length"], content["num_bytes"], [Skipped(**item) for item in content["skipped"]])
+
+
+def write(
+    folder: str | os.PathLike,
+    *,
+    name: str,
+    features: Mapping[str, Any],
+    splits: Mapping[str, Iterable[Example | Skipped]],
+    file_format: FileFormat = "tfrecord",
+    version: str = "1.0.0",
+    description: str = "",
+    homepage: str = "",
+    citation: str = "",
+    license: str = "",
+    shard_bytes: int = SHARD_BYTES,
+    num_workers: int = 0,
+) -> dict[str, SplitSummary]:
+    """Writes a data set in TFDS layout; `folder` appears under its name only when all of it is there.
+
+    A split is either
+
+    - a *sequence* (`__len__` and `__getitem__`, as a list or a class of your own that makes example i when it is asked
+      for it): its shards are fixed beforehand, written by `num_workers` processes, and a call that was interrupted goes
+      on after its last complete shard (everything it has lies in `.FOLDER.partial` beside `folder`); or
+    - an *iterable*, for examples that are made one after the other: written in order by this process, a new shard
+      whenever `shard_bytes` are full, always from the beginning. With a `__len__` the progress bar knows the end.
+
+    The same examples give the same bytes in every file, whatever the number of workers and interruptions.
+
+    Args:
+      folder: where the data set goes; must not exist. Its name is free, the data set is called `name`.
+      name: lower case, digits and underscores; shard names begin with it.
+      features: a `tfds.features.FeaturesDict` or a dict of features; dtypes as NumPy's. An image is given as its
+        encoded bytes (or a path), which are passed through unchanged.
+      splits: split name -> examples. A `Skipped` in the place of an example is counted.
+      file_format: "tfrecord" or "array_record".
+      version: the data set's version, "major.minor.patch".
+      description: with `homepage`, `citation` and `license`: for `dataset_info.json`.
+      shard_bytes: size that a shard should have, about.
+      num_workers: processes that write the shards of sequences, which must then be picklable. 0: this process.
+
+    Returns:
+      A summary for each split.
+
+    Raises:
+      UserError: `folder` exists or cannot be written, an example does not fit the features, a split is empty, another
+        process writes the same folder, or the disk is full.
+
+    Example:
+      >>> import numpy as np
+      >>> import tensorflow_datasets as tfds
+      >>> features = {"image": tfds.features.Image(), "identity": tfds.features.Scalar(np.int64)}
+      >>> examples = [{"image": open("a.jpg", "rb").read(), "identity": 3}]           # doctest: +SKIP
+      >>> write("/tmp/faces", name="faces", features=features, splits={"train": examples})   # doctest: +SKIP
+    """
+    folder = Path(folder).expanduser().absolute()
+    if folder.exists():
+        raise UserError(f"{folder} exists already; remove it or choose another folder for the records")
+    if not isinstance(features, tfds.features.FeaturesDict):
+        features = tfds.features.FeaturesDict(features)
+    info = dataset_info.DatasetInfo(
+        builder=dataset_info.DatasetIdentity(name=name, version=version, data_dir=str(folder), module_name=""),
+        features=features,
+        description=description,
+        homepage=homepage,
+        citation=citation,
+        license=license,
+    )
+    info.set_file_format(file_format)
+    for part in (name, *splits):
+        if not re.fullmatch(r"[a-z]\w*", part):
+            raise UserError(
+                f"'{part}' cannot name a data set or split: lower case letters, digits and underscores only"
+            )
+    partial = folder.parent / f".{folder.name}.partial"
+    try:
+        with _locked(partial):
+            summaries = _write_splits(partial, name, features, splits, file_format, shard_bytes, num_workers)
+            info.set_splits(tfds_splits.SplitDict([_split_info(s, summary) for s, summary in summaries.items()]))
+            info.write_to_directory(partial)
+            for path in partial.iterdir():  # what only resuming needs, and the rest safely on the disk
+                if path.name.startswith("."):
+                    path.unlink()
+                else:
+                    _fsync(path)
+            _fsync(partial)
+            os.rename(partial, folder)
+            _fsync(folder.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"no space left for {folder}; make room and run the same command again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and str(error.filename).startswith(str(partial)):
+            raise UserError(f"{folder.parent} cannot be written; choose another folder for the records") from error
+        raise
+    return summaries
+
+
+def _split_info(split: str, summary: SplitSummary) -> tfds_splits.SplitInfo:
+    return tfds_splits.SplitInfo(
+        name=split, shard_lengths=summary.shard_lengths, num_bytes=summary.num_bytes, filename_template=None
+    )
+
+
+@contextlib.contextmanager
+def _locked(partial: Path) -> Iterator[None]:
+    """Makes the folder and holds it against other writers for as long as this process lives."""
+    partial.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(partial, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is writing {partial}; wait for it or stop it") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_splits(partial, name, features, splits, file_format, shard_bytes, num_workers) -> dict[str, SplitSummary]:
+    codec = _Codec(features)
+    sequences = {s: e for s, e in splits.items() if hasattr(e, "__len__") and hasattr(e, "__getitem__")}
+    layout = {split: _shard_layout(codec, split, examples, shard_bytes) for split, examples in sequences.items()}
+    plan = json.dumps({"name": name, "features": features.to_json(), "format": file_format, "layout": layout})
+    plan_path = partial / ".plan.json"
+    keep = {plan_path} if plan_path.exists() and plan_path.read_text() == plan else set()
+    for split in layout if keep else ():
+        paths = _shard_paths(partial, name, split, file_format, len(layout[split]["boundaries"]) - 1)
+        keep.update(paths, map(_sidecar, paths))
+    if not keep and any(partial.iterdir()):
+        logging.warning("%s is of another conversion: starting over", partial)
+    for path in set(partial.iterdir()) - keep:
+        path.unlink()
+    _write_atomically(plan_path, plan.encode())
+    shards = _write_sequences(partial, name, codec, sequences, layout, file_format, num_workers)
+    for split, examples in splits.items():
+        if split not in sequences:
+            shards[split] = _write_stream(partial, name, codec, split, examples, file_format, shard_bytes)
+    summaries = {}
+    for split in splits:
+        skipped = [item for shard in shards[split] for item in shard.skipped]
+        lengths = [shard.length for shard in shards[split]]
+        if not sum(lengths):
+            because = f": all {len(skipped)} were skipped, the first because of {skipped[0].reason}" if skipped else ""
+            raise UserError(f"split '{split}' of {name} has no records{because}; check the source")
+        summaries[split] = SplitSummary(lengths, sum(shard.num_bytes for shard in shards[split]), skipped)
+    return summaries
+
+
+def _shard_layout(codec: _Codec, split: str, examples: Sequence[Example], shard_bytes: int) -> dict[str, Any]:
+    """Boundaries of the shards of a sequence, from the size of a few examples; their digest tells sources apart."""
+    if not len(examples):
+        raise UserError(f"split '{split}' has no records; check the source")
+    indices = sorted({int(i) for i in np.linspace(0, len(examples) - 1, _NUM_SAMPLES)})
+    samples = [_encode(codec, split, i, examples[i]) for i in indices]
+    sizes = [len(sample) for sample in samples if isinstance(sample, bytes)]
+    num_shards = round(len(examples) * np.mean(sizes) / shard_bytes) if sizes else 1
+    num_shards = min(max(1, num_shards), len(examples))
+    return {
+        "boundaries": [round(len(examples) * shard / num_shards) for shard in range(num_shards + 1)],
+        "sample": hashlib.sha256(repr(samples).encode()).hexdigest(),
+    }
+
+
+def _encode(codec: _Codec, split: str, i: int, example: Example | Skipped) -> bytes | Skipped:
+    if isinstance(example, Skipped):
+        return example
+    try:
+        return codec.encode(example)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"split '{split}', example {i} does not fit the features: {error}") from error
+
+
+def _shard_paths(partial: Path, name: str, split: str, file_format: FileFormat, num_shards: int) -> list[Path]:
+    return [partial / f"{name}-{split}.{file_format}-{i:05d}-of-{num_shards:05d}" for i in range(num_shards)]
+
+
+def _sidecar(shard_path: Path) -> Path:
+    """Where what a finished shard holds is noted until the whole data set is finished."""
+    return shard_path.parent / f".{shard_path.name}.json"
+
+
+def _write_sequences(partial, name, codec, sequences, layout, file_format, num_workers) -> dict[str, list[_Shard]]:
+    """The shards of all sequences: those found complete, and the others written now."""
+    shards: dict[str, list[_Shard]] = {}
+    pending = []
+    for split, examples in sequences.items():
+        boundaries = layout[split]["boundaries"]
+        shards[split] = [_Shard()] * (len(boundaries) - 1)
+        for index, path in enumerate(_shard_paths(partial, name, split, file_format, len(boundaries) - 1)):
+            if path.exists() and _sidecar(path).exists():
+                shards[split][index] = _Shard.from_json(_sidecar(path).read_text())
+            else:
+                pending.append((split, index, path, examples, boundaries[index], boundaries[index + 1]))
+    total = sum(len(examples) for examples in sequences.values())
+    missing = sum(end - start for *_, start, end in pending)
+    if missing < total:
+        logging.warning("%s: going on after %d of %d records", partial, total - missing, total)
+    with _progress(name, total if sequences else None, initial=total - missing) as progress:
+        if not num_workers:
+            for split, index, path, examples, start, end in pending:
+                shards[split][index] = _write_shard(
+                    path, codec.features, split, examples, start, end, file_format, progress.update
+                )
+            return shards
+        # spawn: a fork of a process that has threads (JAX, grain) may hang
+        with ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn")) as pool:
+            futures = {}
+            for split, index, path, examples, start, end in pending:
+                task = functools.partial(_write_shard, path, codec.features, split, examples, start, end, file_format)
+                futures[pool.submit(task)] = split, index, end - start
+            try:
+                for future in as_completed(futures):
+                    split, index, size = futures[future]
+                    shards[split][index] = future.result()
+                    progress.update(size)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    return shards
+
+
+def _write_shard(
+    path: Path,
+    features: tfds.features.FeaturesDict,
+    split: str,
+    examples: Sequence[Example | Skipped],
+    start: int,
+    end: int,
+    file_format: FileFormat,
+    advance: Callable[[], Any] = lambda: None,
+) -> _Shard:
+    codec, shard = _Codec(features), _Shard()
+    with _open_writer(path, file_format) as append:
+        for i in range(start, end):
+            _add(shard, append, _encode(codec, split, i, examples[i]))
+            advance()
+    _write_atomically(_sidecar(path), json.dumps(dataclasses.asdict(shard)).encode())
+    return shard
+
+
+def _add(shard: _Shard, append: Callable[[bytes], None], record: bytes | Skipped) -> None:
+    if isinstance(record, Skipped):
+        shard.skipped.append(record)
+        return
+    append(record)
+    shard.length += 1
+    shard.num_bytes += len(record)
+
+
+def _write_stream(partial, name, codec, split, examples, file_format, shard_bytes) -> list[_Shard]:
+    """The shards of an iterable; how many there are is known, and put into their names, at the end."""
+    shards, paths = [], []
+    numbered = enumerate(examples)
+    with _progress(f"{name} {split}", len(examples) if hasattr(examples, "__len__") else None) as progress:
+        for i, example in numbered:
+            shard, path = _Shard(), partial / f".{split}.{len(paths)}"
+            shards.append(shard)
+            paths.append(path)
+            with _open_writer(path, file_format) as append:
+                for j, following in itertools.chain([(i, example)], numbered):
+                    _add(shard, append, _encode(codec, split, j, following))
+                    progress.update()
+                    if shard.num_bytes >= shard_bytes:
+                        break
+    for path, final in zip(paths, _shard_paths(partial, name, split, file_format, len(paths)), strict=True):
+        path.rename(final)
+    return shards
+
+
+def _progress(description: str, total: int | None, initial: int = 0) -> tqdm:
+    return tqdm(desc=description, total=total, initial=initial, unit=" records", mininterval=1, disable=total == 0)
+
+
+@contextlib.contextmanager
+def _open_writer(path: Path, file_format: FileFormat) -> Iterator[Callable[[bytes], None]]:
+    """A function that appends a record; the file gets its name when the block ends well."""
+    temporary = path.parent / f".{path.name}.writing"
+    if file_format == "tfrecord":
+        with open(temporary, "wb") as file:
+            yield lambda record: file.write(tfrecord.frame(record))
+    else:
+        # one record a chunk, as random access needs it; encoded images do not compress further
+        writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
+        try:
+            yield writer.write
+        finally:
+            writer.close()
+    _fsync(temporary)
+    temporary.rename(path)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    temporary = path.parent / f".{path.name}.writing"
+    temporary.write_bytes(content)
+    _fsync(temporary)
+    temporary.rename(path)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- Reading ---
+
+
+def open_split(folder: epath.PathLike, split: str, *, hint: str = "", skip_corrupt: bool = False) -> "RecordSource":
+    """Opens one split of a data set in TFDS layout, written by `write` or by TFDS.
+
+    Args:
+      folder: the folder that holds `dataset_info.json`.
+      split: name of the split.
+      hint: what to do when the data are not there, for the error message: "run python -m data_prep.NAME ...".
+      skip_corrupt: open a split although a shard is truncated or its record lengths are damaged; reading one of the
+        records that are lost then raises `CorruptRecord`, like reading any other damaged record.
+
+    Raises:
+      UserError: no such folder or split, no records in it, a shard is missing.
+      CorruptRecord: a shard is truncated (unless `skip_corrupt`).
+    """
+    info = _read_info(folder, hint)
+    if split not in info.splits:
+        raise UserError(f"{folder} has no split '{split}'; it has {', '.join(sorted(info.splits)) or 'none at all'}")
+    split_info = info.splits[split]
+    if not split_info.num_examples:
+        raise UserError(f"split '{split}' of {folder} has no records")
+    file_format = info.as_proto.file_format or "tfrecord"
+    if file_format not in get_args(FileFormat):
+        raise UserError(f"{folder} is in format {file_format}; facejax reads {' and '.join(get_args(FileFormat))}")
+    paths = [os.fspath(path) for path in split_info.filepaths]
+    return RecordSource(info.features, file_format, paths, split_info.shard_lengths, skip_corrupt)
+
+
+def num_records(folder: epath.PathLike, *, hint: str = "") -> dict[str, int]:
+    """Records in each split of a data set.
+
+    Raises:
+      UserError: no such folder, or no data set in it; `hint` as for `open_split`.
+    """
+    return {split: info.num_examples for split, info in _read_info(folder, hint).splits.items()}
+
+
+def _read_info(folder: epath.PathLike, hint: str) -> dataset_info.DatasetInfo:
+    folder = epath.Path(folder).expanduser()
+    what_to_do = f"; {hint}" if hint else ""
+    if not folder.exists():
+        raise UserError(f"no data set at {folder}{what_to_do}")
+    if not (folder / "dataset_info.json").exists() or not (folder / "features.json").exists():
+        raise UserError(f"{folder} holds no data set: it lacks dataset_info.json or features.json{what_to_do}")
+    try:
+        return tfds.builder_from_directory(folder).info
+    except (ValueError, KeyError, TypeError, ParseError) as error:
+        raise UserError(f"cannot understand dataset_info.json and features.json in {folder}: {error}") from error
+
+
+class RecordSource:
+    """Random access to the records of one split; grain's `RandomAccessDataSource`. Thread-safe and picklable.
+
+    `source[i]` is a dict of NumPy values, images as their encoded bytes, texts as `str`. Checksums are verified on
+    every read; `CorruptRecord` names file and record.
+    """
+
+    features: tfds.features.FeaturesDict
+
+    def __init__(self, features, file_format, paths: Sequence[str], lengths: Sequence[int], skip_corrupt: bool):
+        self.features = features
+        self._paths = paths
+        self._starts = [0, *itertools.accumulate(lengths)]  # of the shards, in records
+        self._format = file_format
+        self._faults = [""] * len(paths)  # why records are missing at the end of a shard
+        self._boundaries: list[np.ndarray | None] = [None] * len(paths)  # TFRecord: see tfrecord.index
+        self._on_load()
+        for shard in tqdm(range(len(paths)), desc="opening records", unit=" shards", delay=2):
+            self._check(shard, lengths[shard], skip_corrupt)
+
+    def _check(self, shard: int, expected: int, skip_corrupt: bool) -> None:
+        path = self._paths[shard]
+        if not epath.Path(path).exists():
+            raise UserError(f"{path} is missing; copy or convert the data set again")
+        if self._format == "tfrecord":
+            self._boundaries[shard], fault = tfrecord.index(path)
+            found = len(self._boundaries[shard]) - 1
+        else:
+            try:
+                found, fault = self._open(shard).num_records(), ""
+            except RuntimeError as error:  # the table of contents is damaged
+                found, fault = 0, _first_line(error)
+        if found > expected:
+            raise UserError(f"{path} holds {found} records where dataset_info.json says {expected}; convert it again")
+        if found < expected:
+            self._faults[shard] = fault or "the file is truncated"
+            if not skip_corrupt:
+                raise CorruptRecord(
+                    f"{self.where(self._starts[shard] + found)}: {self._faults[shard]} "
+                    f"({found} of {expected} records are whole); copy or convert the file again"
+                )
+
+    def _on_load(self) -> None:
+        self._codec = _Codec(self.features)
+        self._open = functools.lru_cache(_MAX_OPEN_FILES)(self._open_shard)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_codec", "_open")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._on_load()
+
+    def _open_shard(self, shard: int) -> Any:
+        if self._format == "tfrecord":
+            return tfrecord.RandomAccessFile(self._paths[shard])
+        return array_record_module.ArrayRecordReader(
+            self._paths[shard], options="readahead_buffer_size:0", file_reader_buffer_size=32768
+        )
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __repr__(self) -> str:
+        return f"RecordSource({os.path.dirname(self._paths[0])}, {len(self)} records in {len(self._paths)} shards)"
+
+    def _locate(self, i: int) -> tuple[int, int]:
+        i = operator.index(i)
+        if not 0 <= i < len(self):
+            raise IndexError(f"record {i} of {len(self)}")
+        shard = bisect.bisect_right(self._starts, i) - 1
+        return shard, i - self._starts[shard]
+
+    def where(self, i: int) -> str:
+        """The file of record i and its place in that file, counted from 0."""
+        shard, n = self._locate(i)
+        return f"{self._paths[shard]}, record {n}"
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        record = self._read(i)
+        try:
+            return self._codec.decode(record)
+        except ValueError as error:
+            raise CorruptRecord(f"{self.where(i)}: {error}") from error
+
+    def _read(self, i: int) -> bytes:
+        shard, n = self._locate(i)
+        if self._format == "tfrecord":
+            boundaries = self._boundaries[shard]
+            if n >= len(boundaries) - 1:
+                raise CorruptRecord(f"{self.where(i)}: lost, {self._faults[shard]}")
+            return tfrecord.read_record(self._open(shard), int(boundaries[n]), int(boundaries[n + 1]), self.where(i))
+        try:
+            return self._open(shard).read([n])[0]
+        except (RuntimeError, IndexError, ValueError) as error:
+            reason = self._faults[shard] or _first_line(error)
+            raise CorruptRecord(f"{self.where(i)}: {reason}; copy or convert the file again") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0]

@@ -1,0 +1,132 @@
+"""TFRecord files without TensorFlow: framing, checksums, and the index that makes them randomly accessible.
+
+A record is stored as (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details)
+
+    uint64 length | uint32 masked CRC32C of the length | data | uint32 masked CRC32C of the data
+
+all little endian, one after the other with nothing between. The file has no table of contents, so the offsets are found
+by walking from header to header once and kept in a file `.NAME.index` beside `NAME`.
+"""
+
+import os
+import struct
+import threading
+
+import google_crc32c
+import numpy as np
+from etils import epath
+
+from facejax.errors import UserError
+
+_HEADER = struct.Struct("<QI")  # length and its checksum
+_FOOTER = struct.Struct("<I")  # checksum of the data
+_INDEX_MAGIC = b"facejax tfrecord index 1"
+_INDEX_HEADER = struct.Struct(f"<{len(_INDEX_MAGIC)}sqq")  # magic, size and modification time (ns) of the indexed file
+
+
+class CorruptRecord(UserError):
+    """A record that cannot be read: its checksum is wrong, it is cut off, or its contents cannot be parsed."""
+
+
+def _masked_crc(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def frame(record: bytes) -> bytes:
+    """`record` as it stands in a TFRecord file: length, checksum, data, checksum."""
+    length = struct.pack("<Q", len(record))
+    return b"".join((length, _FOOTER.pack(_masked_crc(length)), record, _FOOTER.pack(_masked_crc(record))))
+
+
+class RandomAccessFile:
+    """Thread-safe reads at an offset: `pread` for a local file, seek and read under a lock for gs:// and the like."""
+
+    def __init__(self, path: epath.PathLike):
+        path = epath.Path(path)
+        self._lock = None if os.path.isfile(path) else threading.Lock()
+        self._file = path.open("rb") if self._lock else open(path, "rb", buffering=0)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`, fewer where the file ends."""
+        if self._lock is None:
+            return os.pread(self._file.fileno(), size, offset)
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.read(size)
+
+    def __del__(self):
+        if hasattr(self, "_file"):
+            self._file.close()
+
+
+def read_record(file: RandomAccessFile, start: int, end: int, where: str) -> bytes:
+    """The data of the record that fills the bytes `start` to `end` of `file`; `where` names it in errors.
+
+    Raises:
+      CorruptRecord: one of the two checksums is wrong, or the file ends too early.
+    """
+    framed = file.read(start, end - start)
+    if len(framed) < end - start:
+        raise CorruptRecord(f"{where}: the file ends inside this record; copy or convert it again")
+    length, length_crc = _HEADER.unpack_from(framed)
+    data = framed[_HEADER.size : -_FOOTER.size]
+    if length_crc != _masked_crc(framed[:8]) or length != len(data):
+        raise CorruptRecord(f"{where}: checksum of the length does not match; copy or convert the file again")
+    if _FOOTER.unpack_from(framed, len(framed) - _FOOTER.size)[0] != _masked_crc(data):
+        raise CorruptRecord(f"{where}: checksum of the data does not match; copy or convert the file again")
+    return data
+
+
+def index(path: epath.PathLike) -> tuple[np.ndarray, str]:
+    """Where the records of a TFRecord file lie.
+
+    The answer for an intact file is cached in `.NAME.index` beside it, and the cache believed as long as size and
+    modification time of the file stay the same. Where that folder cannot be written the answer is only returned.
+
+    Args:
+      path: the TFRecord file.
+
+    Returns:
+      boundaries: int64 [n + 1]; record i fills the bytes boundaries[i] to boundaries[i + 1]. Headers are verified here,
+        data when it is read.
+      fault: "" for an intact file, else why the walk stopped after record n - 1.
+    """
+    path = epath.Path(path)
+    size = path.stat().length
+    modified = os.stat(path).st_mtime_ns if os.path.isfile(path) else round(path.stat().mtime * 1e9)
+    expected = _INDEX_HEADER.pack(_INDEX_MAGIC, size, modified)
+    cache = path.parent / f".{path.name}.index"
+    try:
+        cached = cache.read_bytes()
+        if cached.startswith(expected) and cached.endswith(struct.pack("<q", size)):
+            return np.frombuffer(cached, "<i8", offset=len(expected)), ""
+    except OSError:
+        pass  # no cache yet, or not readable: walk the file
+    boundaries, fault = _walk(RandomAccessFile(path), size)
+    if not fault:
+        temporary = path.parent / f".{path.name}.index.{os.getpid()}"
+        try:
+            temporary.write_bytes(expected + boundaries.tobytes())
+            temporary.replace(cache)
+        except OSError:
+            pass  # a folder that cannot be written: the index lives in memory
+    return boundaries, fault
+
+
+def _walk(file: RandomAccessFile, size: int) -> tuple[np.ndarray, str]:
+    boundaries, position, window, window_start = [0], 0, b"", 0
+    while position < size:
+        if not window_start <= position <= window_start + len(window) - _HEADER.size:
+            window, window_start = file.read(position, 1 << 16), position
+        header = window[position - window_start :][: _HEADER.size]
+        if len(header) < _HEADER.size:
+            return np.array(boundaries, "<i8"), "the file is truncated"
+        length, length_crc = _HEADER.unpack(header)
+        if length_crc != _masked_crc(header[:8]):
+            return np.array(boundaries, "<i8"), "checksum of the length does not match"
+        position += _HEADER.size + length + _FOOTER.size
+        if position > size:
+            return np.array(boundaries, "<i8"), "the file is truncated"
+        boundaries.append(position)
+    return np.array(boundaries, "<i8"), ""
