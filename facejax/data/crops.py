@@ -52,10 +52,10 @@ def random_boxes(key, sizes, *, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3)):
 def crop_and_resize(images, boxes, *, size, method="bilinear", mirrored=None):
     """Cut a box out of each image and resample it, as Pillow's `image.crop(box).resize((size, size))`.
 
-    The filter is stretched where the box shrinks (antialiasing) and cut off and renormalised at the box's border. Both
-    directions are one batched matrix product with per-image weights; there is no gather. `Precision.HIGH` keeps the
-    weights' error (2^-11 on GPUs, less on TPUs) below the half step of eight bits to which Pillow rounds *after each*
-    direction; here nothing is rounded.
+    The filter is stretched where the box shrinks (antialiasing) and cut off and renormalised at the box's border. Each
+    direction, width first, is one batched matrix product with per-image weights; there is no gather. Nothing is rounded
+    to eight bits, as Pillow does after *each* direction. `Precision.HIGH` is enough: it rounds factors to 11 bits on
+    GPUs and to 16 on TPUs, so that its error is at worst the half step of one such rounding.
 
     Args:
         images: uint8, or float in [0, 1]: [N, H, W, C].

@@ -67,10 +67,10 @@ def color_jitter(images, amounts, order):
         float32 [N, H, W, 3].
     """
 
-    def adjust(images, which):
-        return jax.lax.switch(which, _ADJUSTMENTS, images, amounts[which]), None
+    def adjust(images, step):
+        return jax.lax.switch(step[0], _ADJUSTMENTS, images, step[1]), None
 
-    return jax.lax.scan(adjust, images, order)[0]
+    return jax.lax.scan(adjust, images, (order, jnp.take(amounts, order, axis=0)))[0]
 
 
 def draw_jitter(key, count, strengths):

@@ -43,6 +43,12 @@ def make_view(
 
     Returns:
         float32 [N, size, size, 3].
+
+    Example:
+        >>> recipe = dict(crop_scale=(0.2, 1.0), jitter_probability=0.8, grey_probability=0.2, blur_probability=1.0)
+        >>> images, sizes = jnp.zeros((2, 256, 256, 3), jnp.uint8), jnp.array([[256, 192], [171, 256]])
+        >>> make_view(jax.random.key(0), images, sizes, size=224, **recipe).shape
+        (2, 224, 224, 3)
     """
     crop_key, flip_key, distort_key = jax.random.split(key, 3)
     if crop_scale is None:
