@@ -7,6 +7,8 @@ a jitted function wants static shapes. Nothing outside the valid extent is ever 
 import jax
 import jax.numpy as jnp
 
+from facejax.errors import UserError
+
 _TRIES = 10  # torchvision's
 
 
@@ -66,7 +68,12 @@ def crop_and_resize(images, boxes, *, size, method="bilinear", mirrored=None):
 
     Returns:
         float32 [N, size, size, C], in [0, 1].
+
+    Raises:
+        UserError: the method is neither.
     """
+    if method not in _FILTERS:
+        raise UserError(f"resampling method {method!r} of a view is unknown; choose one of {', '.join(_FILTERS)}")
     top, left, height, width = boxes.T.astype(jnp.float32)
     rows = _weights(top, height, size, images.shape[1], method)
     columns = _weights(left, width, size, images.shape[2], method)
@@ -129,7 +136,7 @@ def _weights(start, length, size, source, method):
     centre = start[:, None] + (jnp.arange(size) + 0.5) * scale
     pixel = jnp.arange(source) + 0.5
     distance = (pixel - centre[..., None]) / jnp.maximum(scale, 1.0)[..., None]
-    weights = {"bilinear": _triangle, "bicubic": _cubic}[method](jnp.abs(distance))
+    weights = _FILTERS[method](jnp.abs(distance))
     inside = (pixel > start[:, None]) & (pixel < (start + length)[:, None])
     weights = jnp.where(inside[:, None], weights, 0.0)
     return weights / weights.sum(-1, keepdims=True)
@@ -143,3 +150,6 @@ def _cubic(x):
     near = (1.5 * x - 2.5) * x * x + 1.0
     far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
     return jnp.where(x < 1.0, near, jnp.where(x < 2.0, far, 0.0))
+
+
+_FILTERS = {"bilinear": _triangle, "bicubic": _cubic}

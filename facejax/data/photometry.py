@@ -7,6 +7,8 @@ formulas are those of Pillow, on which torchvision's are built, without its roun
 import jax
 import jax.numpy as jnp
 
+from facejax.errors import UserError
+
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
@@ -104,7 +106,12 @@ def gaussian_blur(images, sigma, *, taps, padding="edge"):
 
     Returns:
         float32 [N, H, W, C].
+
+    Raises:
+        UserError: the number of taps is even.
     """
+    if taps % 2 == 0:
+        raise UserError(f"a blur of {taps} taps has no middle; choose an odd number")
     reach = taps // 2
     offset = jnp.arange(-reach, reach + 1)
     sigma = jnp.broadcast_to(sigma, len(images))

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from facejax.data import crops
+from facejax.errors import UserError
 
 crop_and_resize = jax.jit(crops.crop_and_resize, static_argnames=("size", "method"))
 random_boxes = jax.jit(crops.random_boxes, static_argnames=("scale", "ratio"))
@@ -177,3 +178,8 @@ def test_a_box_does_not_depend_on_the_rest_of_the_batch():
     others[5:] += 31
     np.testing.assert_array_equal(random_boxes(key, sizes)[:5], random_boxes(key, others)[:5])
     np.testing.assert_array_equal(random_boxes(key, sizes)[:5], random_boxes(key, sizes[:5]))
+
+
+def test_unknown_method_is_named(images):
+    with pytest.raises(UserError, match="'lanczos'.*bilinear, bicubic"):
+        crops.resize(images, BOXES[:, 2:], size=8, method="lanczos")

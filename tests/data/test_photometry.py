@@ -10,6 +10,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from scipy import ndimage
 
 from facejax.data import photometry
+from facejax.errors import UserError
 
 ADJUSTMENTS = {
     name: jax.jit(getattr(photometry, f"adjust_{name}")) for name in ("brightness", "contrast", "saturation", "hue")
@@ -157,3 +158,8 @@ def test_jitter_is_drawn_from_torchvisions_ranges():
     assert len(counts) == 24 and ((counts - 100) ** 2 / 100).sum() < 49.7
     # Images of a batch are drawn apart from one another.
     assert np.abs(np.corrcoef(np.asarray(amounts)[:, 0].T) - np.eye(4)).max() < 0.08
+
+
+def test_even_number_of_taps_is_an_error(images):
+    with pytest.raises(UserError, match="8 taps"):
+        photometry.gaussian_blur(images, 1.0, taps=8)
