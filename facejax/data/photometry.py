@@ -136,11 +136,11 @@ def gradient_magnitude(images):
     Differences are central, without the factor 1/2, and zero lies beyond the border; sqrt(dx^2 + dy^2 + 1e-6). The luma
     here is that of the official code, (65.738 r + 129.057 g + 25.064 b) / 256.
     """
-    luma = images @ jnp.array([65.738, 129.057, 25.064], images.dtype) / 256.0
-    padded = jnp.pad(luma, ((0, 0), (1, 1), (1, 1)))
+    luma = _luma(images, (65.738 / 256, 129.057 / 256, 25.064 / 256))
+    padded = jnp.pad(luma, ((0, 0), (1, 1), (1, 1), (0, 0)))
     dy = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
     dx = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
-    return jnp.broadcast_to(jnp.sqrt(dx * dx + dy * dy + 1e-6)[..., None], images.shape)
+    return jnp.broadcast_to(jnp.sqrt(dx * dx + dy * dy + 1e-6), images.shape)
 
 
 def normalize(images, mean, std):
@@ -148,8 +148,9 @@ def normalize(images, mean, std):
     return (images - jnp.array(mean, images.dtype)) / jnp.array(std, images.dtype)
 
 
-def _luma(images):
-    return sum(weight * images[..., channel : channel + 1] for channel, weight in enumerate(_LUMA))
+def _luma(images, weights=_LUMA):
+    """Weighted sum of the channels, [N, H, W, 1]."""
+    return sum(weight * images[..., channel : channel + 1] for channel, weight in enumerate(weights))
 
 
 def _weighted_shifts(padded, kernel, axis, step):

@@ -181,5 +181,5 @@ def test_a_box_does_not_depend_on_the_rest_of_the_batch():
 
 
 def test_unknown_method_is_named(images):
-    with pytest.raises(UserError, match="'lanczos'.*bilinear, bicubic"):
+    with pytest.raises(UserError, match=r"'lanczos'.*bilinear, bicubic"):
         crops.resize(images, BOXES[:, 2:], size=8, method="lanczos")
