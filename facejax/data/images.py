@@ -1,0 +1,124 @@
+"""Images on the host: encoded bytes to RGB arrays, and arrays to the square that a batch takes."""
+
+import io
+import struct
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 1 << 26  # 8192 x 8192; more is taken for a decompression bomb
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_EXIF_ORIENTATION = 0x0112
+_CMYK = "CMYK"
+
+
+def decode(data: bytes, at_least: int = 0) -> np.ndarray:
+    """Decodes JPEG, PNG and whatever else OpenCV and Pillow know, strictly.
+
+    Grey becomes RGB, an alpha channel is dropped, 16 bits are cut to 8, CMYK is converted, and the orientation that a
+    camera noted (EXIF) is applied.
+
+    Args:
+      data: the encoded image.
+      at_least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (which is faster) as long as its longer side keeps
+        at least so many pixels; 0: full size.
+
+    Returns:
+      uint8 [height, width, 3], RGB.
+
+    Raises:
+      ValueError: not an image, truncated, damaged, or of more than `MAX_PIXELS` pixels.
+    """
+    if data[:2] == b"\xff\xd8":
+        return _decode_jpeg(data, at_least)
+    if data[:8] == _PNG_SIGNATURE and len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+    else:
+        try:
+            with Image.open(io.BytesIO(data)) as header:
+                width, height = header.size
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
+            raise ValueError(f"not an image: {len(data)} bytes of no known format, or far too large") from error
+    _check_size(width, height)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        raise ValueError(f"cannot be decoded: {error.err}") from error
+    if image is None:
+        raise ValueError("cannot be decoded: truncated or damaged")
+    return image
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels are more than the {MAX_PIXELS} that an image may have")
+
+
+def _decode_jpeg(data: bytes, at_least: int) -> np.ndarray:
+    height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+    _check_size(width, height)
+    if colorspace == _CMYK:
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                rgb = np.asarray(image.convert("RGB"))
+        except OSError as error:
+            raise ValueError(f"cannot be decoded: {error}") from error
+    elif at_least and max(height, width) >= 2 * at_least:
+        along = "min_height" if height >= width else "min_width"
+        rgb = simplejpeg.decode_jpeg(data, **{along: at_least})
+    else:
+        rgb = simplejpeg.decode_jpeg(data)
+    if b"Exif\0\0" in data[: 1 << 16]:
+        return _upright(rgb, data)
+    return rgb
+
+
+def _upright(image: np.ndarray, data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as header:
+        orientation = header.getexif().get(_EXIF_ORIENTATION, 1)
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Lays an image in the top left corner of a zero square, shrunk where it is too large, never enlarged.
+
+    Args:
+      image: uint8 [height, width, 3].
+      side: of the square; the longer side of the image has at most so many pixels afterwards (area interpolation).
+
+    Returns:
+      square: uint8 [side, side, 3].
+      size: (height, width) that the image fills of it.
+    """
+    height, width = image.shape[:2]
+    longer = max(height, width)
+    if longer > side:
+        height, width = max(1, round(height * side / longer)), max(1, round(width * side / longer))
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    if height == width == side:
+        return image, (height, width)
+    square = np.zeros((side, side, 3), np.uint8)
+    square[:height, :width] = image
+    return square, (height, width)
+
+
+def squash(image: np.ndarray, side: int) -> np.ndarray:
+    """Resizes to a square whatever the aspect ratio: uint8 [height, width, 3] to uint8 [side, side, 3].
+
+    Along an axis that shrinks pixels are averaged by area, along one that grows they are interpolated linearly.
+    """
+    height, width = image.shape[:2]
+    if height > side or width > side:
+        image = cv2.resize(image, (min(width, side), min(height, side)), interpolation=cv2.INTER_AREA)
+    if height < side or width < side:
+        image = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
+    return image
