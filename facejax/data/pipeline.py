@@ -325,7 +325,8 @@ class DevicePrefetch(grain.DatasetIterator):
             ...
             checkpoints.save(step, state, batches)  # or batches.get_state()
 
-    An exception of the loader is raised by `next` in its turn, after the good batches before it.
+    An exception of the loader is raised by `next` in its turn, after the good batches before it. The loader's `skipped`
+    stays on the host: `num_skipped` counts them.
     """
 
     def __init__(self, loader: TrainingLoader, sharding: jax.sharding.Sharding, ahead: int = 2):
@@ -335,6 +336,7 @@ class DevicePrefetch(grain.DatasetIterator):
         self._ahead = ahead
         self._state = loader.get_state()
         self._thread: threading.Thread | None = None
+        self.num_skipped = 0
 
     def __next__(self) -> Batch:
         if self._thread is None:
@@ -347,14 +349,16 @@ class DevicePrefetch(grain.DatasetIterator):
             self._thread.join()
             self._thread = None
             raise item
-        batch, self._state = item
+        batch, self._state, skipped = item
+        self.num_skipped += skipped
         return batch
 
     def _produce(self) -> None:
         try:
             while not self._stop.is_set():
-                batch = to_device(next(self._loader), self._sharding)
-                self._put((batch, self._loader.get_state()))
+                batch = next(self._loader)
+                skipped = int(batch.pop("skipped").sum())
+                self._put((to_device(batch, self._sharding), self._loader.get_state(), skipped))
         except BaseException as error:  # raised again by __next__
             self._put(error)
 
