@@ -5,9 +5,10 @@ import jax.numpy as jnp
 
 
 def check_shape(name: str, array: jax.Array, shape: str, **sizes: int) -> None:
-    """Raises `ValueError` unless `array` looks like `shape`, e.g. "N, D", whose letters `sizes` may fix."""
+    """Raises `ValueError` unless `array` looks like `shape`, e.g. "N, D" or "N, 2", whose letters `sizes` may fix."""
     axes = shape.split(", ")
-    if array.ndim == len(axes) and all(n == sizes.get(a, max(n, 1)) for a, n in zip(axes, array.shape, strict=True)):
+    expected = [int(axis) if axis.isdigit() else sizes.get(axis) for axis in axes]
+    if array.ndim == len(axes) and all(n > 0 and m in (n, None) for n, m in zip(array.shape, expected, strict=True)):
         return
     known = ", ".join(f"{axis}={sizes[axis]}" for axis in dict.fromkeys(axes) if axis in sizes)
     raise ValueError(f"{name}: expected shape [{shape}]{known and f' with {known}'}, got {list(array.shape)}")

@@ -1,5 +1,7 @@
 """Deep clustering: balanced assignments of samples to prototypes, and the loss that learns them."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -34,7 +36,7 @@ def sinkhorn(probabilities: jax.typing.ArrayLike, num_iterations: int = 3) -> ja
     """
     probabilities = as_float32("probabilities", probabilities, "N, K")
     n, k = probabilities.shape
-    row_scale, column_scale = jnp.full(n, 1 / n), jnp.ones(k)
+    row_scale, column_scale = jnp.full(n, 1 / n, jnp.float32), jnp.ones(k, jnp.float32)
     for _ in range(num_iterations):
         column_scale = _reciprocal(k * einsum("n,nk->k", row_scale, probabilities))
         row_scale = _reciprocal(n * einsum("nk,k->n", probabilities, column_scale))
@@ -93,5 +95,5 @@ def cluster_assignment(
     log_probability = jax.nn.log_softmax(student / student_temperature, axis=-1)
     cross_entropy = -jnp.mean(jnp.sum(assignment * log_probability, axis=-1))
     # In the log domain a prototype that nobody uses is finite, and so is its gradient.
-    log_usage = jax.nn.logsumexp(log_probability, axis=0) - jnp.log(n)
-    return cross_entropy + entropy_weight * (jnp.sum(jnp.exp(log_usage) * log_usage) + jnp.log(k))
+    log_usage = jax.nn.logsumexp(log_probability, axis=0) - math.log(n)
+    return cross_entropy + entropy_weight * (jnp.sum(jnp.exp(log_usage) * log_usage) + math.log(k))

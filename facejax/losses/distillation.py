@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float32
+from facejax.losses.arguments import as_float32, check_shape
 
 
 def dino(
@@ -17,8 +17,8 @@ def dino(
 
     Cross-entropy of `softmax(student[v] / student_temperature)` with `softmax((teacher[t] - center) /
     teacher_temperature)`, mean over the images and over the 2V-2 pairs of different views t != v. It only takes the
-    logsumexp of the student and its inner products with the teacher: under `jax.jit` nothing of the student's size is
-    made but its gradient.
+    logsumexp of the student and its inner products with the teacher, a view at a time: nothing of the student's size
+    is made but its gradient.
 
     Args:
       student: [V, N, K] logits of V views of N images. The first two views are the teacher's.
@@ -42,25 +42,27 @@ def dino(
       >>> round(float(dino(says, says[:2], jnp.zeros(2))), 3)  # the two teachers disagree
       5.347
     """
-    student = as_float32("student", student, "V, N, K")
+    student = jnp.asarray(student)
+    check_shape("student", student, "V, N, K")
     views, n, k = student.shape
     if views < 2:
         raise ValueError(f"student: expected [V, N, K] with V at least 2, got {list(student.shape)}")
-    probability = _teacher_probability(teacher, center, teacher_temperature, n, k)
-    logits = student / student_temperature
-    normalizer = jax.nn.logsumexp(logits, axis=-1)
-    # A product and a sum for each teacher, not a dot: XLA fuses them with the temperature and need not store `logits`.
-    pairs = [
-        jnp.where(jnp.arange(views)[:, None] == t, 0, normalizer - jnp.sum(probability[t] * logits, axis=-1))
-        for t in range(2)
-    ]
-    return jnp.sum(jnp.mean(pairs[0] + pairs[1], axis=1)) / (2 * views - 2)
-
-
-def _teacher_probability(teacher, center, temperature, n: int, k: int) -> jax.Array:
-    teacher = as_float32("teacher", teacher, "2, N, K", **{"2": 2, "N": n, "K": k})
+    teacher = as_float32("teacher", teacher, "2, N, K", N=n, K=k)
     center = as_float32("center", center, "K", K=k)
-    return jax.lax.stop_gradient(jax.nn.softmax((teacher - center) / temperature, axis=-1))
+    probability = jax.lax.stop_gradient(jax.nn.softmax((teacher - center) / teacher_temperature, axis=-1))
+
+    # View by view, and once more for the gradient: what is kept meanwhile is of the size of one view.
+    @jax.checkpoint
+    def add_view(total, view):
+        index, logits = view
+        logits = logits.astype(jnp.float32) / student_temperature
+        normalizer = jax.nn.logsumexp(logits, axis=-1)
+        for t in range(2):
+            total += jnp.where(index == t, 0, normalizer - jnp.sum(probability[t] * logits, axis=-1))
+        return total, None
+
+    total, _ = jax.lax.scan(add_view, jnp.zeros(n, jnp.float32), (jnp.arange(views), student))
+    return jnp.mean(total) / (2 * views - 2)
 
 
 def update_center(

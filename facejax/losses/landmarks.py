@@ -49,11 +49,11 @@ def star(
     n, points, height, width = heatmaps.shape
     if min(height, width) < 2:
         raise ValueError(f"heatmaps: expected [N, P, H, W] with H and W at least 2, got {list(heatmaps.shape)}")
-    landmarks = as_float32("landmarks", landmarks, "N, P, 2", **{"N": n, "P": points, "2": 2})
+    landmarks = as_float32("landmarks", landmarks, "N, P, 2", N=n, P=points)
 
     weights = heatmaps / jnp.maximum(jnp.sum(heatmaps, axis=(2, 3), keepdims=True), 1e-6)
-    x = jnp.linspace(-1, 1, width)
-    y = jnp.linspace(-1, 1, height)[:, None]
+    x = jnp.linspace(-1, 1, width, dtype=jnp.float32)
+    y = jnp.linspace(-1, 1, height, dtype=jnp.float32)[:, None]
 
     def mean(values):
         return jnp.sum(weights * values, axis=(2, 3), keepdims=True)

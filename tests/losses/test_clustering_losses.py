@@ -2,14 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from loss_reference import check_gradient, normal
+from loss_reference import check, check_finite, normal, softmax
 
 from facejax import losses
-
-
-def softmax(x):
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
 
 
 def sinkhorn_reference(probabilities, num_iterations=3):
@@ -30,7 +25,7 @@ def cluster_reference(student, teacher, student_temperature=0.1, teacher_tempera
     return -np.mean(np.sum(assignment * np.log(probability), -1)) + entropy_weight * entropy
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (4, 3), (50, 8), (3, 20)])
+@pytest.mark.parametrize("shape", [(1, 1), (50, 8), (3, 20)])
 @pytest.mark.parametrize("num_iterations", [0, 1, 3])
 def test_sinkhorn(shape, num_iterations):
     probabilities = softmax(normal(1, *shape) / 0.2)
@@ -52,28 +47,29 @@ def test_sinkhorn_edges():
     np.testing.assert_allclose(losses.sinkhorn(extreme).sum(1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (6, 4), (20, 8)])
-@pytest.mark.parametrize("options", [{}, dict(student_temperature=0.3, teacher_temperature=0.1, entropy_weight=0.5)])
-def test_cluster_assignment_value_and_gradient(shape, options):
-    student, teacher = np.tanh(normal(4, *shape)), np.tanh(normal(5, *shape))
-    value = losses.cluster_assignment(student, teacher, **options)
-    np.testing.assert_allclose(value, cluster_reference(student, teacher, **options), rtol=2e-5, atol=2e-6)
-    check_gradient(
+@pytest.mark.parametrize(
+    "shape, options",
+    [
+        ((1, 1), {}),
+        ((20, 8), {}),
+        ((6, 4), dict(student_temperature=0.3, teacher_temperature=0.1, entropy_weight=0.5)),
+    ],
+)
+def test_cluster_assignment(shape, options):
+    teacher = np.tanh(normal(5, *shape))
+    check(
         lambda s: losses.cluster_assignment(s, teacher, **options),
         lambda s: cluster_reference(s, teacher, **options),
-        student,
+        np.tanh(normal(4, *shape)),
     )
 
 
 def test_cluster_assignment_edges():
     one_hot = 100 * jnp.eye(3)[jnp.array([0, 0, 0, 0])]  # two prototypes are never used, by either side
     for student in (one_hot, one_hot * 0, -one_hot, one_hot.astype(jnp.bfloat16)):
-        loss = jax.value_and_grad(losses.cluster_assignment, argnums=(0, 1))
-        value, (slope, teacher_slope) = loss(student, one_hot)
-        assert value.dtype == jnp.float32 and np.isfinite(value) and np.isfinite(slope.astype(np.float32)).all()
+        _, teacher_slope = check_finite(losses.cluster_assignment, student, one_hot)
         assert not teacher_slope.any()
-    collapsed = losses.cluster_assignment(one_hot, one_hot)
-    np.testing.assert_allclose(collapsed, np.log(3), rtol=1e-5)
+    np.testing.assert_allclose(losses.cluster_assignment(one_hot, one_hot), np.log(3), rtol=1e-5)  # collapsed
 
 
 def test_wrong_shapes_name_the_argument():
