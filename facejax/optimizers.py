@@ -1,5 +1,6 @@
-"""LARS as the self-supervised methods use it, from optax's parts, and the rules for what it leaves out."""
+"""What the methods need beyond optax, from its parts: LARS with rules for what it leaves out, Adam that takes turns."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -89,3 +90,79 @@ def lars(
         optax.scale_by_learning_rate(learning_rate),
         optax.trace(momentum),
     )
+
+
+WITHOUT_GRADIENT = ("skip", "decay")
+
+
+@dataclasses.dataclass(frozen=True)
+class PartwiseAdam:
+    """Adam for losses that take turns, each of which has gradients for some parts of the parameters only.
+
+    The parts are the entries of the parameters' outermost dict. Each has its own moments and step count, as if PyTorch
+    held one Adam over all of them. Decay is added to the gradient (Kingma & Ba, arXiv:1412.6980, with L2), not
+    decoupled.
+
+    Attributes:
+      weight_decay: L2 decay.
+      b1: decay of the first moment.
+      b2: decay of the second moment.
+      eps: added to the root of the second moment.
+      without_gradient: what happens to a part that has no gradient this time: "skip" leaves it, its moments and its
+        count alone (PyTorch 2); "decay" takes its gradient for zero, once it had one (PyTorch 1, where `zero_grad`
+        fills in zeros), so that its momentum and the decay move it.
+
+    Example:
+      >>> params = {"trunk": jnp.ones(2), "head": jnp.ones(2)}
+      >>> optimizer = PartwiseAdam(weight_decay=1e-3)
+      >>> state = optimizer.init(params)
+      >>> params, state = optimizer.update({"trunk": jnp.ones(2)}, state, params, learning_rate=0.1)
+      >>> [round(float(params[part][0]), 3) for part in ("trunk", "head")]
+      [0.9, 1.0]
+    """
+
+    weight_decay: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    without_gradient: str = "skip"
+
+    def __post_init__(self):
+        if self.without_gradient not in WITHOUT_GRADIENT:
+            raise UserError(
+                f"config.optimizer.without_gradient: {self.without_gradient!r} is neither of {WITHOUT_GRADIENT}"
+            )
+
+    @property
+    def _rule(self) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.add_decayed_weights(self.weight_decay), optax.scale_by_adam(self.b1, self.b2, self.eps)
+        )
+
+    def init(self, params: dict[str, Any]) -> dict[str, Any]:
+        """State of each part."""
+        return {part: self._rule.init(tree) for part, tree in params.items()}
+
+    def update(self, gradients: dict[str, Any], state: dict[str, Any], params: dict[str, Any], learning_rate):
+        """One step.
+
+        Args:
+          gradients: of some of the parts.
+          state: as `init` or the last update gave it.
+          params: all parts.
+          learning_rate: a scalar.
+
+        Returns:
+          `(params, state)`.
+        """
+        params, state = dict(params), dict(state)
+        for part in params if self.without_gradient == "decay" else gradients:
+            old = params[part], state[part]
+            gradient = gradients.get(part, jax.tree.map(jnp.zeros_like, old[0]))
+            direction, moved = self._rule.update(gradient, old[1], old[0])
+            new = jax.tree.map(lambda p, d: p - learning_rate * d, old[0], direction), moved
+            if part not in gradients:
+                begun = optax.tree.get(old[1], "count") > 0
+                new = jax.tree.map(lambda n, o, begun=begun: jnp.where(begun, n, o), new, old)
+            params[part], state[part] = new
+        return params, state
