@@ -1,10 +1,10 @@
 """Training methods, one file each. `create(config, ...)` gives the one that the config names."""
 
 from facejax.errors import UserError
-from facejax.methods import fra
+from facejax.methods import fra, pcl, simclr
 from facejax.methods.method import Method
 
-METHODS = {"fra": fra.create}
+METHODS = {"fra": fra.create, "pcl": pcl.create, "simclr": simclr.create}
 
 
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:

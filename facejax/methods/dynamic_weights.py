@@ -1,0 +1,40 @@
+"""Dynamic weight average: losses that fall slowly weigh more (Liu, Johns & Davison, CVPR 2019, arXiv:1803.10704).
+
+The state counts epochs by the step, so that it goes on where it was saved.
+"""
+
+import jax
+import jax.numpy as jnp
+
+TEMPERATURE = 2.0
+
+
+def init(num_losses: int) -> dict[str, jax.Array]:
+    """State before the first step: `sum` of the losses in this epoch, mean of the `last` and of the one `before`."""
+    return {name: jnp.zeros(num_losses) for name in ("sum", "last", "before")}
+
+
+def begin_step(state: dict[str, jax.Array], step: jax.Array, steps_per_epoch: int):
+    """Weights for this step, and the state to which `end_step` adds the losses.
+
+    Weights are 1 in the first two epochs, then `n softmax(r / 2)` of n losses, with r the mean of a loss in the last
+    epoch over that in the one before.
+
+    Returns:
+      `(weights [n], state)`.
+    """
+    new_epoch = (step % steps_per_epoch == 0) & (step > 0)
+    state = {
+        "sum": jnp.where(new_epoch, 0, state["sum"]),
+        "last": jnp.where(new_epoch, state["sum"] / steps_per_epoch, state["last"]),
+        "before": jnp.where(new_epoch, state["last"], state["before"]),
+    }
+    known = step >= 2 * steps_per_epoch
+    ratio = state["last"] / jnp.where(known, state["before"], 1)
+    weights = jnp.exp(ratio / TEMPERATURE)
+    return jnp.where(known, len(ratio) * weights / weights.sum(), 1), state
+
+
+def end_step(state: dict[str, jax.Array], losses: jax.Array) -> dict[str, jax.Array]:
+    """The state with this step's losses [n], unweighted."""
+    return state | {"sum": state["sum"] + losses}

@@ -1,0 +1,345 @@
+"""PCL: a decoder tells pose from face, then each has its contrast (Liu et al., CVPR 2023, arXiv:2211.13490)."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from facejax import losses, optimizers, schedules
+from facejax.data import crops, views
+from facejax.errors import UserError
+from facejax.methods import dynamic_weights
+from facejax.methods.method import Batch, Method
+from facejax.methods.spread import spread
+from facejax.models import pcl as models
+from facejax.train_state import TrainState
+
+UPDATES = {  # in the order of an iteration: the parts of the network that get a gradient
+    "decoder": ("trunk", "face_branch", "pose_branch", "decoder"),
+    "face": ("trunk", "face_branch", "face_projection"),
+    "pose": ("trunk", "pose_branch", "pose_projection"),
+}
+CONTRASTS = ("face", "pose")  # the losses that are weighted
+NEGATIVES_OF = ("own_image", "all_images")
+WINDOW = 0.2  # half the side of a corner's window over the side of the image
+
+
+def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
+    """Builds PCL; see `PCL` for the fields of the config.
+
+    Raises:
+      UserError: a field has a value that cannot work.
+    """
+    pcl = PCL(config, steps_per_epoch=steps_per_epoch)
+    return Method(init=pcl.init, train_step=pcl.train_step, encode=pcl.encode, pictures=pcl.pictures)
+
+
+class PCL:
+    """The method's functions, bound to a config.
+
+    A batch of the loop holds the records of all updates one after the other, `config.batches` says how many of each:
+    the first `batches.decoder` are for the decoder's update, and so on in the order of `UPDATES`; what is left over
+    only makes the batch divide over the devices. An update of 0 records is left out, and so is what only it trains.
+
+    Fields that are read: `image_size`, `dtype`, `epochs`, `batch_size`, `batches`; all of `model`, `loss` and
+    `optimizer`; `augmentation`, which holds arguments of `facejax.data.views.distort`.
+    """
+
+    def __init__(self, config, *, steps_per_epoch: int):
+        check(config)
+        self.config = config
+        self.network = create_network(config)
+        self.steps_per_epoch = steps_per_epoch
+        self.learning_rate = schedules.warmup_cosine(
+            config.optimizer.learning_rate, warmup_epochs=0, epochs=config.epochs, steps_per_epoch=steps_per_epoch
+        )
+        self.optimizer = optimizers.PartwiseAdam(
+            weight_decay=config.optimizer.weight_decay, without_gradient=config.optimizer.without_gradient
+        )
+        self.updates = [name for name in UPDATES if config.batches.get(name)]
+        self.contrasts = [name for name in self.updates if name in CONTRASTS]
+        self.parts = {part for name in self.updates for part in UPDATES[name]}
+
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """A fresh state."""
+        images = jnp.zeros((2, self.config.image_size, self.config.image_size, 3))
+        variables = self.network.init(rng, images, train=True, method="run_all")
+        params, batch_stats = (
+            {part: tree for part, tree in variables[collection].items() if part in self.parts}
+            for collection in ("params", "batch_stats")
+        )
+        return self.new_state(params, {"batch_stats": batch_stats})
+
+    def new_state(self, params, statistics) -> TrainState:
+        """The state before the first step, of given parameters."""
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            statistics=statistics,
+            target=None,
+            opt_state={
+                "adam": self.optimizer.init(params),
+                "loss_weights": dynamic_weights.init(len(self.contrasts)),
+            },
+        )
+
+    def train_step(self, state: TrainState, batch: Batch, rng: jax.Array):
+        """Draws the inputs of all updates, then makes the updates."""
+        rng, inputs, start = jax.random.fold_in(rng, state.step), {}, 0
+        for index, name in enumerate(self.updates):
+            own = slice(start, start := start + self.config.batches[name])
+            make = getattr(self, f"{name}_inputs")
+            images, sizes = spread(batch["image"][own]), spread(batch["size"][own])
+            inputs[name] = make(jax.random.fold_in(rng, index), images, sizes)
+        return self.update(state, inputs)
+
+    # --- What the updates see
+
+    def decoder_inputs(self, key, images, sizes) -> dict[str, jax.Array]:
+        """Whole images `source` [N, S, S, 3] in [0, 1]; `noise` for them and their mirror images [2, N, S, S, 3]."""
+        source = crops.resize(images, sizes, size=self.config.image_size)
+        return {"source": source, "noise": self.config.loss.noise * jax.random.normal(key, (2, *source.shape))}
+
+    def face_inputs(self, key, images, sizes) -> dict[str, jax.Array]:
+        """Two augmented corners of each image, `views` [2, N, S, S, 3], and how the negatives are mixed."""
+        corner_key, *view_keys, mix_key = jax.random.split(key, 4)
+        pair = [
+            self._augment(view_key, crops.crop_and_resize(images, boxes, size=self.config.image_size))
+            for view_key, boxes in zip(view_keys, random_corners(corner_key, sizes), strict=True)
+        ]
+        return {"views": jnp.stack(pair), **self._mixing(mix_key, 2 * len(images), 2 * len(images) - 2)}
+
+    def pose_inputs(self, key, images, sizes) -> dict[str, jax.Array]:
+        """Two augmentations of each image, `views` [2, K, S, S, 3], Q of its mirror, `negatives` [K Q, S, S, 3]."""
+        count, keys = self.config.loss.pose_negatives, jax.random.split(key, 4)
+        source = crops.resize(images, sizes, size=self.config.image_size)
+        negatives = spread(jnp.repeat(source[:, :, ::-1], count, axis=0))
+        return {
+            "views": jnp.stack([self._augment(keys[0], source), self._augment(keys[1], source)]),
+            "negatives": self._augment(keys[2], negatives),
+            **self._mixing(keys[3], len(images), count),
+        }
+
+    def _augment(self, key, images):
+        return views.distort(key, images, **self.config.augmentation)
+
+    def _mixing(self, key, anchors, negatives):
+        mix_key, order_key = jax.random.split(key)
+        alpha = self.config.loss.mixing
+        return {
+            "mix": symmetric_beta(mix_key, alpha, (anchors, negatives)),
+            "permutation": jax.random.permutation(order_key, negatives),
+        }
+
+    # --- The updates
+
+    def update(self, state: TrainState, inputs: dict[str, dict[str, jax.Array]]):
+        """One iteration on given inputs: a step of Adam for each update, in the order of `UPDATES`."""
+        rate = self.learning_rate(state.step)
+        weights, weighting = dynamic_weights.begin_step(
+            state.opt_state["loss_weights"], state.step, self.steps_per_epoch
+        )
+        weights = {"decoder": 1.0, **dict(zip(self.contrasts, weights, strict=True))}
+        params, statistics, adam = state.params, state.statistics, state.opt_state["adam"]
+        metrics = {"total": 0.0}
+        for name in self.updates:
+            gradients, loss, details, statistics = self.gradients(name, params, statistics, inputs[name], weights[name])
+            params, adam = self.optimizer.update(gradients, adam, params, rate)
+            metrics |= {name: loss, "total": metrics["total"] + weights[name] * loss, **details}
+        if self.contrasts:
+            weighting = dynamic_weights.end_step(weighting, jnp.stack([metrics[name] for name in self.contrasts]))
+        metrics |= {f"{name}_weight": weights[name] for name in self.contrasts} | {"learning_rate": rate}
+        opt_state = {"adam": adam, "loss_weights": weighting}
+        return TrainState(state.step + 1, params, statistics, None, opt_state), metrics
+
+    def gradients(self, name, params, statistics, inputs, weight=1.0):
+        """`(gradients, loss, details, statistics)` of one update; gradients of the weighted loss in its parts alone."""
+
+        def weighted(params):
+            loss, details, moved = getattr(self, f"{name}_loss")(params, statistics, inputs)
+            return weight * loss, (loss, details, moved)
+
+        chosen = {part: params[part] for part in UPDATES[name]}
+        gradients, (loss, details, moved) = jax.grad(weighted, has_aux=True)(chosen)
+        return gradients, loss, details, moved
+
+    def decoder_loss(self, params, statistics, inputs):
+        """Faces in poses are decoded, each of the source s or the mirror image f; plus the branches' orthogonality."""
+        source = inputs["source"]
+        mirror = source[:, :, ::-1]
+        noisy = side_by_side(jnp.stack([source, mirror]) + inputs["noise"])
+        features = self.network.apply({"params": params}, noisy)
+        faces, poses = views_apart(features["face"]), views_apart(features["pose"])
+        targets = [self._decoder_target(image) for image in (source, mirror)]
+        reconstruction = {}
+        for name, face, pose in (("s_f", 0, 1), ("f_s", 1, 0), ("s_s", 0, 0), ("f_f", 1, 1)):
+            apply = functools.partial(self._train, "decode")
+            decoded, statistics = apply(params, statistics, faces[face], poses[pose])
+            reconstruction[f"l1_{name}"] = jnp.abs(decoded - targets[pose]).mean()
+        orthogonality = losses.orthogonality(faces[0], poses[0]) + losses.orthogonality(faces[1], poses[1])
+        loss = sum(reconstruction.values()) + orthogonality
+        return loss, {**reconstruction, "orthogonality": orthogonality}, statistics
+
+    def _decoder_target(self, images):
+        size = self.config.model.decoder_size
+        return jax.image.resize(images, (len(images), size, size, 3), "bilinear")
+
+    def face_loss(self, params, statistics, inputs):
+        """Two corners of an image agree among mixed features of other images."""
+        projected, statistics = self._train("project_face", params, statistics, side_by_side(inputs["views"]))
+        features = jnp.concatenate(views_apart(projected))
+        temperature = self.config.loss.temperature
+        return losses.mixed_info_nce(features, inputs["mix"], inputs["permutation"], temperature), {}, statistics
+
+    def pose_loss(self, params, statistics, inputs):
+        """Two augmentations of an image agree among mixed ones of its mirror image, whose pose is another."""
+        projected, statistics = self._train("project_pose", params, statistics, side_by_side(inputs["views"]))
+        negatives, statistics = self._train("project_pose", params, statistics, inputs["negatives"])
+        images, count = inputs["mix"].shape
+        if self.config.loss.negatives_of == "all_images":  # augmentation-major, then cut as if image-major
+            negatives = negatives.reshape(images, count, -1).swapaxes(0, 1).reshape(negatives.shape)
+        features = jnp.concatenate(views_apart(projected))
+        loss = losses.pose_info_nce(
+            features, negatives, inputs["mix"], inputs["permutation"], self.config.loss.temperature
+        )
+        return loss, {}, statistics
+
+    def _train(self, method, params, statistics, *args):
+        """A training forward; returns its result and the moved statistics."""
+        return self.network.apply(
+            {"params": params, **statistics}, *args, train=True, method=method, mutable=list(statistics)
+        )
+
+    # --- What it learned
+
+    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """Flattened features `trunk`, `face` and `pose`, float32 [N, C] each, of uint8 images [N, S, S, 3]."""
+        return self.network.apply(variables, crops.as_float(images), branches=self._branches)
+
+    @property
+    def _branches(self):
+        return tuple(branch for branch in models.BRANCHES if f"{branch}_branch" in self.parts)
+
+    def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """What the decoder makes of uint8 images [N, S, S, 3], one row an image.
+
+        `reconstructions` [N, S, 6 S, 3]: source s, mirror image f, then the face of s in the pose of f, of f in the
+        pose of s, of s in the pose of s, of f in the pose of f. `pose_swaps` [N, S, (1 + 2 P) S, 3]: the face, then P
+        times another image, which gives the pose, and the face in that pose; P is 3, or fewer where there are fewer
+        images. Without a decoder there is nothing to see.
+        """
+        if "decoder" not in self.parts:
+            return {}
+        source = crops.as_float(images)
+        mirror = source[:, :, ::-1]
+        here, there = (self.network.apply(variables, image) for image in (source, mirror))
+
+        def decode(face, pose):
+            decoded = self.network.apply(variables, face["face"], pose["pose"], train=False, method="decode")
+            return jax.image.resize(decoded, source.shape, "bilinear")
+
+        pairs = [(here, there), (there, here), (here, here), (there, there)]
+        swaps = [source]
+        for shift in range(1, min(4, len(images))):
+            other = jax.tree.map(lambda x, shift=shift: jnp.roll(x, -shift, axis=0), here)
+            swaps += [jnp.roll(source, -shift, axis=0), decode(here, other)]
+        return {
+            "reconstructions": in_a_row([source, mirror, *(decode(*pair) for pair in pairs)]),
+            "pose_swaps": in_a_row(swaps),
+        }
+
+
+def check(config) -> None:
+    """Raises `UserError` for values of the config that cannot work."""
+    batches = {name: config.batches[name] for name in config.batches}
+    for name, size in batches.items():
+        if name not in UPDATES:
+            raise UserError(f"config.batches.{name}: there is no such update; there are: {', '.join(UPDATES)}")
+        if name == "face" and 0 < size < 2:
+            raise UserError(f"config.batches.face: {size} image gives no negatives; at least 2 are needed")
+    if not any(batches.values()):
+        raise UserError("config.batches: every update is left out; at least one needs records")
+    if sum(batches.values()) > config.batch_size:
+        raise UserError(
+            f"config.batch_size: {config.batch_size} records are too few for the {sum(batches.values())} of "
+            f"config.batches ({', '.join(f'{name} {size}' for name, size in batches.items())})"
+        )
+    if config.image_size < models.SMALLEST_IMAGE:
+        raise UserError(
+            f"config.image_size: {config.image_size} px are too few for the network, which halves them four times; "
+            f"at least {models.SMALLEST_IMAGE} are needed"
+        )
+    if config.loss.mixing <= 0.5:
+        raise UserError(f"config.loss.mixing: {config.loss.mixing} must be above 0.5; the paper has 1.6")
+    size = config.model.decoder_size
+    if size < 4 or size & (size - 1):
+        raise UserError(f"config.model.decoder_size: {size} is not a power of two from 4 on")
+    if config.loss.negatives_of not in NEGATIVES_OF:
+        raise UserError(
+            f"config.loss.negatives_of: {config.loss.negatives_of!r} must be 'own_image' (the paper's) or 'all_images' "
+            "(the official code's)"
+        )
+
+
+def create_network(config) -> models.PCLNetwork:
+    """The network that a config describes."""
+    model = config.model
+    return models.PCLNetwork(
+        width=model.width,
+        hidden_dim=model.hidden_dim,
+        projection_dim=model.projection_dim,
+        decoder_size=model.decoder_size,
+        dtype=jnp.dtype(config.dtype),
+    )
+
+
+def random_corners(key, sizes) -> tuple[jax.Array, jax.Array]:
+    """Boxes of two windows of each image, in two of its quadrants.
+
+    A window is 2 floor(0.2 side) long on each axis, its centre is drawn uniformly among the pixels at least
+    floor(0.2 side) from the borders of its quadrant.
+
+    Args:
+      key: random key.
+      sizes: valid height and width of each image, int [N, 2], 5 at least.
+
+    Returns:
+      Top, left, height, width: int32 [N, 4], twice.
+    """
+    quadrant_key, *centre_keys = jax.random.split(key, 3)
+    first, step = jax.random.randint(quadrant_key, (2, len(sizes)), 0, jnp.array([[4], [3]]))
+    radius = jnp.maximum((WINDOW * sizes).astype(jnp.int32), 1)
+    half = sizes // 2
+
+    def box(quadrant, key):
+        low = jnp.stack([quadrant // 2, quadrant % 2], axis=1) * half
+        room = half - 2 * radius  # how far the window can move within the quadrant
+        corner = low + jax.random.randint(key, sizes.shape, 0, jnp.maximum(room, 0) + 1)
+        return jnp.concatenate([corner, 2 * radius], axis=1).astype(jnp.int32)
+
+    return box(first, centre_keys[0]), box((first + 1 + step) % 4, centre_keys[1])
+
+
+def symmetric_beta(key, alpha: float, shape: tuple[int, ...]) -> jax.Array:
+    """Draws from Beta(alpha, alpha), alpha > 1/2, without the loops of `jax.random.beta`: 50 times faster on CPUs.
+
+    2 X - 1 is a coordinate of a random direction in 2 alpha + 1 dimensions (Ulrich, Applied Statistics 33, 1984); for
+    alpha = 1, where it is uniform, that is Archimedes' theorem on the sphere.
+    """
+    u, v = jax.random.uniform(key, (2, *shape))
+    return 0.5 + 0.5 * jnp.sqrt(1 - u ** (2 / (2 * alpha - 1))) * jnp.cos(2 * jnp.pi * v)
+
+
+def side_by_side(pair: jax.Array) -> jax.Array:
+    """Views [V, N, ...] as one batch [N V, ...] in which those of an image lie together, and so on the same device."""
+    return jnp.swapaxes(pair, 0, 1).reshape(-1, *pair.shape[2:])
+
+
+def views_apart(x: jax.Array) -> list[jax.Array]:
+    """The features [N, ...] of each of two views from those [2 N, ...] of `side_by_side`."""
+    return [x[0::2], x[1::2]]
+
+
+def in_a_row(images: list[jax.Array]) -> jax.Array:
+    """Images [N, H, W, 3] in 0..1 beside each other, uint8 [N, H, sum of W, 3]."""
+    return jnp.round(jnp.concatenate(images, axis=2).clip(0, 1) * 255).astype(jnp.uint8)

@@ -1,0 +1,42 @@
+"""SimCLR, the baseline of PCL: the contrast of faces alone (Chen et al., ICML 2020, arXiv:2002.05709)."""
+
+import jax
+import jax.numpy as jnp
+
+from facejax import losses
+from facejax.data import views
+from facejax.methods.method import Method
+from facejax.methods.pcl import PCL, side_by_side, views_apart
+
+
+def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
+    """Builds SimCLR; see `SimCLR` for the fields of the config.
+
+    Raises:
+      UserError: a field has a value that cannot work.
+    """
+    simclr = SimCLR(config, steps_per_epoch=steps_per_epoch)
+    return Method(init=simclr.init, train_step=simclr.train_step, encode=simclr.encode, pictures=simclr.pictures)
+
+
+class SimCLR(PCL):
+    """PCL without decoder and pose: its trunk, face branch and projection, on crops, with plain negatives.
+
+    Fields of the config as for `PCL`, with `config.batches.face` alone; `config.view` holds further arguments of
+    `facejax.data.views.make_view`.
+    """
+
+    def face_inputs(self, key, images, sizes) -> dict[str, jax.Array]:
+        """Two random views of each image, `views` [2, N, S, S, 3]."""
+        config = self.config
+        pair = [
+            views.make_view(view_key, images, sizes, size=config.image_size, **config.view, **config.augmentation)
+            for view_key in jax.random.split(key)
+        ]
+        return {"views": jnp.stack(pair)}
+
+    def face_loss(self, params, statistics, inputs):
+        """Two views of an image agree among all others of the batch."""
+        projected, statistics = self._train("project_face", params, statistics, side_by_side(inputs["views"]))
+        features = jnp.concatenate(views_apart(projected))
+        return losses.info_nce(features, self.config.loss.temperature), {}, statistics

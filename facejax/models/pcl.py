@@ -1,0 +1,263 @@
+"""The network of PCL: a trunk, a face and a pose branch, their projections, and a decoder that joins both again."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from facejax.models.batch_norm import BatchNorm
+from facejax.models.resnet import KAIMING_FAN_OUT
+
+BRANCHES = ("face", "pose")
+SMALLEST_IMAGE = 16  # pixels; below, the trunk's grid is a single cell
+
+
+def grid_side(image_size: int) -> int:
+    """Cells along a side of the trunk's grid: four convolutions of stride 2, each rounding up."""
+    return math.ceil(image_size / 16)
+
+
+def uniform_by_fan_in(fan_in: int):
+    """PyTorch's default initial values of kernels and biases: uniform within ±1/sqrt(fan_in)."""
+    limit = 1 / math.sqrt(fan_in)
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
+
+
+def _unit(x):
+    return x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
+
+
+def _upsample(x):
+    """Doubles height and width of x [B, H, W, C] bilinearly, pixels being squares (half-pixel centres)."""
+    for axis in (1, 2):
+        before = jnp.concatenate([lax.slice_in_dim(x, 0, 1, axis=axis), lax.slice_in_dim(x, 0, -1, axis=axis)], axis)
+        after = jnp.concatenate(
+            [lax.slice_in_dim(x, 1, None, axis=axis), lax.slice_in_dim(x, -1, None, axis=axis)], axis
+        )
+        shape = [size * 2 if i == axis else size for i, size in enumerate(x.shape)]
+        x = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1).reshape(shape)
+    return x
+
+
+class ConvLeaky(nn.Module):
+    """A convolution with bias, then LeakyReLU 0.1."""
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+        return nn.leaky_relu(_conv(self.features, self.size, self.stride, self.dtype)(x), 0.1)
+
+
+def _conv(features, size, stride, dtype, name="conv"):
+    padding = [(size // 2, size // 2)] * 2
+    return nn.Conv(features, (size, size), stride, padding=padding, kernel_init=KAIMING_FAN_OUT, dtype=dtype, name=name)
+
+
+class Attention(nn.Module):
+    """Linear attention over positions: what `theta` gathers, `g` distributes; LeakyReLU 0.1 of the sum with the input.
+
+    With g, theta, phi: C x N from 1x1 convolutions on N positions, S = phi softmax_N(theta)^T and A = S softmax_C(g).
+    """
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """[B, H, W, C] -> [B, H, W, C]."""
+        batch, height, width, channels = x.shape
+
+        def positions(name):
+            return _conv(channels, 1, 1, self.dtype, name)(x).reshape(batch, height * width, channels)
+
+        gathered = jax.nn.softmax(positions("theta").astype(jnp.float32), axis=1).astype(self.dtype)
+        distributed = jax.nn.softmax(positions("g").astype(jnp.float32), axis=2).astype(self.dtype)
+        summary = jnp.einsum("bnc,bnd->bcd", positions("phi"), gathered)
+        attended = jnp.einsum("bcd,bnd->bnc", summary, distributed)
+        return nn.leaky_relu(x + attended.reshape(x.shape), 0.1)
+
+
+class ResidualBlock(nn.Module):
+    """3x3 convolution, LeakyReLU, 3x3 convolution, sum with the input, LeakyReLU."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """[B, H, W, C] -> [B, H, W, C]."""
+        channels = x.shape[-1]
+        y = nn.leaky_relu(_conv(channels, 3, 1, self.dtype, "conv1")(x), 0.1)
+        return nn.leaky_relu(x + _conv(channels, 3, 1, self.dtype, "conv2")(y), 0.1)
+
+
+class Trunk(nn.Module):
+    """The encoder that both branches share; no batch norm.
+
+    Attributes:
+      width: channels of the first layers; 64 is the published network.
+      dtype: type of the computation.
+    """
+
+    width: int = 64
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images):
+        """Images [B, H, W, 3] in [0, 1] -> [B, ceil(H / 16), ceil(W / 16), 2 width]."""
+        width = self.width
+
+        def conv(name, features, size=3, stride=1):
+            return ConvLeaky(features, size, stride, self.dtype, name=name)
+
+        x = conv("conv1", width, size=7, stride=2)(images.astype(self.dtype))
+        x = conv("conv2", width)(x)
+        x = conv("conv3", width)(x)
+        x = Attention(self.dtype, name="attention1")(x)
+        x = conv("conv4", width)(x)
+        x = conv("conv5", 2 * width, stride=2)(x)
+        x = Attention(self.dtype, name="attention2")(x)
+        x = conv("conv6", 2 * width)(x)
+        x = ResidualBlock(self.dtype, name="block1")(x)
+        x = ResidualBlock(self.dtype, name="block2")(x)
+        x = conv("conv7", 2 * width, stride=2)(x)
+        x = conv("conv8", 2 * width)(x)
+        x = conv("conv9", 4 * width, stride=2)(x)
+        return conv("conv10", 2 * width)(x)
+
+
+class Branch(nn.Module):
+    """Two 3x3 convolutions with LeakyReLU, flattened."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, grid):
+        """[B, h, w, C] -> float32 [B, h w C]."""
+        for name in ("conv1", "conv2"):
+            grid = ConvLeaky(grid.shape[-1], dtype=self.dtype, name=name)(grid)
+        return grid.reshape(len(grid), -1).astype(jnp.float32)
+
+
+class Projection(nn.Module):
+    """Linear, ReLU, linear, batch norm.
+
+    Attributes:
+      hidden_dim: width of the hidden layer.
+      output_dim: width of the result.
+      dtype: type of the computation.
+    """
+
+    hidden_dim: int = 2048
+    output_dim: int = 512
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        """[B, D] -> float32 [B, output_dim], not normalised."""
+
+        def dense(name, features, fan_in):
+            init = uniform_by_fan_in(fan_in)
+            return nn.Dense(features, kernel_init=init, bias_init=init, dtype=self.dtype, name=name)
+
+        x = nn.relu(dense("hidden", self.hidden_dim, x.shape[-1])(x))
+        x = dense("output", self.output_dim, self.hidden_dim)(x)
+        return BatchNorm(name="norm")(x, train)
+
+
+class Decoder(nn.Module):
+    """Draws an image from a feature vector: a 1x1 map is doubled until it is `size` pixels wide.
+
+    Attributes:
+      width: channels of the trunk's first layers, which the decoder's follow: 8 width, 4 width, ..., 2 width, 3.
+      size: side of the image, a power of two; 64 is the published network.
+      dtype: type of the computation.
+    """
+
+    width: int = 64
+    size: int = 64
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, features, train: bool):
+        """[B, D] -> float32 [B, size, size, 3] in [-1, 1]."""
+
+        def layer(make, name, channels, fan_in, *shape):
+            init = uniform_by_fan_in(fan_in)
+            return make(channels, *shape, kernel_init=init, bias_init=init, dtype=self.dtype, name=name)
+
+        doublings = int(math.log2(self.size))
+        widths = [4 * self.width] * (doublings - 2) + [2 * self.width, 3]
+        x = layer(nn.Dense, "linear", 8 * self.width, features.shape[-1])(features)[:, None, None, :]
+        for index, channels in enumerate(widths, start=1):
+            x = _upsample(nn.relu(x))
+            x = layer(nn.Conv, f"conv{index}", channels, 9 * x.shape[-1], (3, 3))(x)
+            if index < doublings:
+                x = BatchNorm(dtype=self.dtype, name=f"norm{index}")(x, train)
+        return jnp.tanh(x.astype(jnp.float32))
+
+
+class PCLNetwork(nn.Module):
+    """Liu et al., "Pose-disentangled contrastive learning", CVPR 2023 (arXiv:2211.13490).
+
+    Each method touches only the submodules that it needs, so that it can be applied to (and differentiated in) their
+    parameters alone. Collections: `params` and, of projections and decoder, `batch_stats`.
+
+    Attributes:
+      width: channels of the trunk's first layers.
+      hidden_dim: hidden width of the projections.
+      projection_dim: width of the projections.
+      decoder_size: side of the decoded image, a power of two.
+      dtype: type of the computation; results are float32.
+    """
+
+    width: int = 64
+    hidden_dim: int = 2048
+    projection_dim: int = 512
+    decoder_size: int = 64
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        """Declares the submodules."""
+        self.trunk = Trunk(self.width, self.dtype)
+        self.face_branch, self.pose_branch = Branch(self.dtype), Branch(self.dtype)
+        self.face_projection = Projection(self.hidden_dim, self.projection_dim, self.dtype)
+        self.pose_projection = Projection(self.hidden_dim, self.projection_dim, self.dtype)
+        self.decoder = Decoder(self.width, self.decoder_size, self.dtype)
+
+    def __call__(self, images, branches: tuple[str, ...] = BRANCHES) -> dict[str, jax.Array]:
+        """Embeds images [B, H, W, 3] in [0, 1].
+
+        Returns a dict of float32 arrays [B, h w C], flattened and not normalised: `trunk`, and what the `branches` make
+        of it.
+        """
+        grid = self.trunk(images)
+        features = {"trunk": grid.reshape(len(grid), -1).astype(jnp.float32)}
+        return features | {branch: getattr(self, f"{branch}_branch")(grid) for branch in branches}
+
+    def project_face(self, images, train: bool):
+        """Projections of the face branch, float32 [B, projection_dim]."""
+        return self.face_projection(self.face_branch(self.trunk(images)), train)
+
+    def project_pose(self, images, train: bool):
+        """Projections of the pose branch, float32 [B, projection_dim]."""
+        return self.pose_projection(self.pose_branch(self.trunk(images)), train)
+
+    def decode(self, face, pose, train: bool):
+        """Images float32 [B, decoder_size, decoder_size, 3] in [-1, 1] of the faces in the poses, both [B, D]."""
+        return self.decoder(_unit(face + pose), train)
+
+    def run_all(self, images, train: bool):
+        """Runs every submodule once, for `init`."""
+        features = self(images)
+        face, pose = features["face"], features["pose"]
+        return self.face_projection(face, train), self.pose_projection(pose, train), self.decode(face, pose, train)
