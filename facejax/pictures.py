@@ -1,5 +1,6 @@
 """Pictures to look at: contact sheets, regions over faces, PNG files."""
 
+import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -75,6 +76,7 @@ def sheet(rows: Sequence[Sequence], *, captions: Sequence[Sequence[str]] = (), g
       rows: rows of uint8 images [h, w, 3] (an array [N, h, w, 3] is a row). Cells are as large as the largest image;
         smaller ones stand in the middle. Rows may differ in length.
       captions: rows of texts, as many as there are images; what is too long for its cell ends in an ellipsis.
+        The font has ASCII only.
       gutter: pixels between cells and around them.
 
     Returns:
@@ -133,6 +135,8 @@ def write_png(path, image: np.ndarray) -> None:
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 

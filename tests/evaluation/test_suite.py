@@ -1,0 +1,190 @@
+import jax
+import ml_collections
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from facejax.errors import UserError
+from facejax.evaluation import linear_probe, nearest_neighbours, ridge, suite, verification
+
+SIZE, BATCH = 8, 16
+
+
+class Faces:
+    """Images whose pixels carry the labels, in batches as the pipeline gives them; counts what is asked for."""
+
+    def __init__(self, seed, train=150, test=90):
+        self.calls, self.fields = [], {}
+        rng = np.random.default_rng(seed)
+        for split, num in (("train", train), ("test", test)):
+            image = rng.integers(0, 256, (num, SIZE, SIZE, 3), np.uint8)
+            expression = image[:, 0, 0, 0].astype(int) // 64
+            pose = image[:, 1, :3, 1].astype("f4") - 128
+            self.fields[split] = {
+                "image": image,
+                "expression": expression,
+                "identity": image[:, 2, 2, 0].astype(int) // 32,
+                "pose": pose,
+                "attributes": (image[:, 3, :4, 2] > [60, 128, 128, 250]).astype(int),
+                "intensity": image[:, 3, :4, 2] / np.float32(255),
+                "same": np.repeat(rng.integers(0, 2, (num + 1) // 2), 2)[:num],
+                "name": np.array([b"a"] * num),
+            }
+
+    def __call__(self, folder, split, fields):
+        self.calls.append((folder, split, fields))
+        wanted = {"image": None} | dict.fromkeys(f for f in fields if f in self.fields[split])
+        total = len(self.fields[split]["image"])
+        for start in range(0, total, BATCH):
+            batch = {}
+            for field in wanted:
+                values = self.fields[split][field][start : start + BATCH]
+                batch[field] = np.concatenate([values, np.repeat(values[:1], BATCH - len(values), 0)])
+            yield batch | {"mask": np.arange(start, start + BATCH) < total}
+
+
+@jax.jit
+def encode(images):
+    assert images.shape == (BATCH, SIZE, SIZE, 3)
+    return images[:, :4].reshape(BATCH, -1).astype("float32")  # whole numbers: the same bits wherever they are computed
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return Faces(np.random.SeedSequence().entropy)
+
+
+def everything():
+    common = dict(data="faces")
+    return ml_collections.ConfigDict(
+        {
+            "expression": dict(label="expression", probes=("knn", "linear"), k=7, **common),
+            "identity": dict(
+                label="identity", probes=("retrieval", "knn"), train_split="test", test_split="test", **common
+            ),
+            "attributes": dict(label="attributes", probes=("linear",), groups="identity", **common),
+            "pose": dict(label="pose", probes=("ridge",), names=("yaw", "pitch", "roll"), **common),
+            "units": dict(label="intensity", probes=("linear", "ridge"), threshold=0.5, **common),
+            "pairs": dict(label="same", probes=("verification",), **common),
+        }
+    )
+
+
+def test_all_metrics_from_one_extraction_of_each_split(faces):
+    faces.calls.clear()
+    metrics = suite.evaluate(encode, suite.parse(everything()), faces)
+    assert sorted(faces.calls) == [
+        ("faces", "test", ("attributes", "expression", "identity", "intensity", "pose", "same")),
+        ("faces", "train", ("attributes", "expression", "identity", "intensity", "pose")),
+    ]
+    assert {
+        "expression/knn_accuracy", "expression/linear_accuracy", "expression/linear_mean_class_accuracy",
+        "identity/top1_accuracy", "identity/knn_accuracy",
+        "attributes/mean_accuracy", "attributes/mean_balanced_accuracy", "attributes/mean_f1",
+        "pose/mae", "pose/mae_yaw", "pose/mae_pitch", "pose/mae_roll",
+        "pose/r2", "pose/r2_yaw", "pose/r2_pitch", "pose/r2_roll",
+        "units/mean_accuracy", "units/mean_balanced_accuracy", "units/mean_f1", "units/mae", "units/r2",
+        "pairs/verification_accuracy",
+    } == metrics.keys()  # fmt: skip
+    assert all(type(value) is float and np.isfinite(value) for value in metrics.values())
+    train, test = (faces.fields[split] for split in ("train", "test"))
+    flat = [split["image"][:, :4].reshape(-1, 96).astype("f4") for split in (train, test)]
+
+    def directly(probe, label, **options):  # on arrays without padding, in the order of the records
+        return probe(flat[0], train[label], flat[1], test[label], **options)
+
+    knn = nearest_neighbours.knn_accuracy
+    assert metrics["expression/knn_accuracy"] == directly(knn, "expression", k=7)
+    assert metrics["identity/top1_accuracy"] == knn(flat[1], test["identity"], k=1)
+    assert metrics["identity/knn_accuracy"] == knn(flat[1], test["identity"], k=20)
+    classes = directly(linear_probe.linear_probe, "expression")
+    assert metrics["expression/linear_accuracy"] == classes.accuracy
+    assert metrics["expression/linear_mean_class_accuracy"] == classes.mean_class_accuracy
+    attributes = directly(linear_probe.attribute_probe, "attributes", groups=train["identity"])
+    assert metrics["attributes/mean_accuracy"] == attributes.accuracy.mean()
+    pose = directly(ridge.ridge_regression, "pose")
+    np.testing.assert_array_equal(
+        pose.mean_absolute_error, [metrics[f"pose/mae_{n}"] for n in ("yaw", "pitch", "roll")]
+    )
+    assert metrics["pose/mae"] == pose.mean_absolute_error.mean() and metrics["pose/r2"] == pose.r2.mean() > 0.8
+    pairs = verification.verify_pairs(flat[1], test["same"][::2])
+    assert metrics["pairs/verification_accuracy"] == pairs.accuracy
+
+
+def test_each_kind_of_features_has_its_metrics(faces):
+    def two_kinds(images):
+        return {"all": encode(images), "none": np.zeros((BATCH, 3))}
+
+    pose = dict(label="pose", probes=("ridge",), data="faces")
+    metrics = suite.evaluate(two_kinds, suite.parse({"pose": pose}), faces)
+    assert metrics.keys() == {"pose/all/mae", "pose/all/r2", "pose/none/mae", "pose/none/r2"}
+    assert metrics["pose/all/mae"] < metrics["pose/none/mae"]
+    assert metrics["pose/all/mae"] == suite.evaluate(encode, suite.parse({"pose": pose}), faces)["pose/mae"]
+
+
+def test_features_may_be_spread_over_a_mesh(faces):
+    mesh = jax.make_mesh((jax.device_count(),), ("data",))
+    spread = jax.jit(encode, out_shardings=NamedSharding(mesh, PartitionSpec("data")))
+    evaluations = suite.parse({"expression": dict(label="expression", probes=("knn",), data="faces")})
+    assert suite.evaluate(spread, evaluations, faces) == suite.evaluate(encode, evaluations, faces)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(probes=("kn",)), "config.evaluations.x has an unknown probe 'kn'; there are: knn, retrieval, linear"),
+        (dict(probes="knn"), r"x.probes is a tuple of names, such as \('knn',\)"),
+        (dict(lable="pose"), "unknown setting 'lable'; there are: label, probes, data"),
+        (dict(label=""), "config.evaluations.x needs 'label'"),
+        (dict(probes=("linear",), train_split="test"), "'linear' needs a train_split other than its test_split"),
+    ],
+)
+def test_a_wrong_config_is_said_before_anything_runs(settings, message):
+    with pytest.raises(UserError, match=message):
+        suite.parse({"x": dict(label="expression", probes=("knn",), data="faces") | settings})
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(label="mood"), r"faces \(test\) has no label 'mood'; it has: none"),
+        (dict(label="pose"), "'knn' needs one integer for an image, but 'pose' is float32 \\[3\\]"),
+        (dict(label="pose", probes=("linear",)), "'linear' needs one integer, or several zeros and ones"),
+        (dict(label="name", probes=("ridge",)), "'ridge' needs one or several numbers"),
+        (dict(label="pose", probes=("ridge",), names=("yaw",)), "names has 1 names, but 'pose' has 3 entries"),
+        (dict(probes=("verification",)), "'verification' needs one 0 or 1"),
+    ],
+)
+def test_a_label_that_does_not_suit_is_said(faces, settings, message):
+    evaluations = suite.parse({"x": dict(label="expression", probes=("knn",), data="faces") | settings})
+    with pytest.raises(UserError, match=message):
+        suite.evaluate(encode, evaluations, faces)
+
+
+def test_features_that_are_not_finite_are_named(faces):
+    def diverged(images):
+        return {"face": encode(images), "pose": encode(images).at[3].set(np.nan)}
+
+    evaluations = suite.parse({"x": dict(label="expression", probes=("knn",), data="faces")})
+    with pytest.raises(UserError, match=r"features 'pose' of 6 of 90 images of faces \(test\) are not finite"):
+        suite.evaluate(diverged, evaluations, faces)
+
+
+def test_an_empty_split_and_broken_pairs_are_said(faces):
+    evaluations = suite.parse({"x": dict(label="expression", probes=("knn",), data="faces")})
+    with pytest.raises(UserError, match=r"faces \(test\) has no images"):
+        suite.evaluate(encode, evaluations, lambda *place: iter(()))
+    odd = Faces(0, test=31)
+    evaluations = suite.parse({"x": dict(label="same", probes=("verification",), data="faces")})
+    with pytest.raises(UserError, match="needs at least 10 pairs"):
+        suite.evaluate(encode, evaluations, odd)
+
+
+def test_a_class_that_only_the_test_split_has_counts_as_wrong_and_is_said(caplog):
+    faces = Faces(1)
+    faces.fields["test"]["expression"][:9] = 77
+    evaluations = suite.parse({"x": dict(label="expression", probes=("knn", "linear"), data="faces")})
+    with caplog.at_level("WARNING"):
+        metrics = suite.evaluate(encode, evaluations, faces)
+    assert "1 classes (77) of the test split are not in the training split; their images, 10.0 %" in caplog.text
+    assert max(metrics["x/knn_accuracy"], metrics["x/linear_accuracy"]) <= 0.9
