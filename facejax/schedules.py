@@ -25,6 +25,52 @@ def warmup_cosine(peak: float, *, warmup_epochs: int, epochs: int, steps_per_epo
     return schedule
 
 
+def warmup_cosine_to(peak: float, end: float, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
+    """Linear from 0 to `peak`, which the last step of the warm-up has, then a cosine by iteration to `end` (DINO).
+
+    Example:
+      >>> rate = warmup_cosine_to(1.0, 0.0, warmup_steps=3, total_steps=7)
+      >>> [round(float(rate(step)), 3) for step in (0, 1, 2, 3, 5)]
+      [0.0, 0.5, 1.0, 1.0, 0.5]
+    """
+    falling = cosine(peak, end, total_steps=total_steps - warmup_steps)
+
+    def schedule(step):
+        return jnp.where(step < warmup_steps, peak * step / max(warmup_steps - 1, 1), falling(step - warmup_steps))
+
+    return schedule
+
+
+def linear_by_epoch(start: float, end: float, *, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    """Linear from `start` in the first epoch to `end` in the last of `epochs`, constant within an epoch and afterwards.
+
+    Example:
+      >>> temperature = linear_by_epoch(0.07, 0.04, epochs=3, steps_per_epoch=2)
+      >>> [round(float(temperature(step)), 3) for step in (0, 1, 2, 4, 9)]
+      [0.07, 0.07, 0.055, 0.04, 0.04]
+    """
+
+    def schedule(step):
+        return start + (end - start) * jnp.clip(step // steps_per_epoch / max(epochs - 1, 1), 0, 1)
+
+    return schedule
+
+
+def cosine(start: float, end: float, *, total_steps: int) -> optax.Schedule:
+    """From `start` at step 0 along half a cosine to `end`, which the step after the last has.
+
+    Example:
+      >>> decay = cosine(0.04, 0.4, total_steps=10)
+      >>> [round(float(decay(step)), 3) for step in (0, 5, 10)]
+      [0.04, 0.22, 0.4]
+    """
+
+    def schedule(step):
+        return end + (start - end) * (1 + jnp.cos(jnp.pi * step / total_steps)) / 2
+
+    return schedule
+
+
 def cosine_momentum(base: float, *, total_steps: int) -> optax.Schedule:
     """Momentum of a target network: `base` at step 0, rising to 1 along half a cosine (BYOL, appendix J).
 
@@ -34,7 +80,4 @@ def cosine_momentum(base: float, *, total_steps: int) -> optax.Schedule:
       [0.996, 0.998, 1.0]
     """
 
-    def schedule(step):
-        return 1 - (1 - base) * (1 + jnp.cos(jnp.pi * step / total_steps)) / 2
-
-    return schedule
+    return cosine(base, 1.0, total_steps=total_steps)
