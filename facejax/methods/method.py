@@ -1,7 +1,7 @@
 """What a training method gives to the loop."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ Batch = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """Four pure functions that can be jitted; the training loop knows nothing else of a method.
+    """Four pure functions that can be jitted, and what the loop must know besides.
 
     Attributes:
       init: `(rng, batch) -> TrainState`. Only shapes and types of the batch matter.
@@ -21,9 +21,18 @@ class Method:
         `batch["size"]` int32 [B, 2]. It folds `state.step` into `rng` by itself; metrics are float32 scalars.
       encode: `(variables, images) -> features` for uint8 images [N, S, S, 3]; features are float32 [N, C].
       pictures: `(variables, images) -> {name: uint8 [N, H, W, 3]}`, what is worth looking at.
+      fields: fields of a record that the batch has to hold.
+      num_classes: label field -> number of classes that the method was built for; labels are below it.
+      start_from: `state -> state`, called once outside of jit on a fresh state: puts weights from files that the config
+        names in the place of random ones, each on the devices where it belongs.
+      evaluated: `state -> variables` for `encode` and `pictures`: those of the online network, or its teacher's.
     """
 
     init: Callable[[jax.Array, Batch], TrainState]
     train_step: Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
     encode: Callable[[Any, jax.Array], jax.Array]
     pictures: Callable[[Any, jax.Array], dict[str, jax.Array]]
+    fields: tuple[str, ...] = ("image",)
+    num_classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    start_from: Callable[[TrainState], TrainState] = lambda state: state
+    evaluated: Callable[[TrainState], Any] = lambda state: state.variables
