@@ -24,9 +24,9 @@ def margin_softmax(
 ) -> jax.Array:
     """Softmax cross-entropy of `logits(embeddings, weights, labels)`, such as `cosface`, computed where the rows lie.
 
-    With `axis`, each device holds a part of the rows and computes the logits of its classes only; the devices then agree
-    on the largest logit, and on the sum of exponentials and the logit of the right classes: two reductions of a few
-    numbers an example. Nothing of size [N, C] is ever gathered. Without `axis` the same is computed in one place.
+    With `axis`, each device holds a part of the rows and computes the logits of its classes only; the devices then
+    agree on the largest logit, and on the sum of exponentials and the logit of the right classes: two reductions of a
+    few numbers an example. Nothing of size [N, C] is ever gathered. Without `axis` the same is computed in one place.
 
     Args:
       embeddings: [N, D].
@@ -71,11 +71,16 @@ def margin_softmax(
         raise ValueError(f"weights: {len(weights)} rows cannot be split over {parts} devices")
     if keep < rows and (rng is None or keep < labels.size // batch_parts):
         raise ValueError(
-            f"sampled: {sampled} keeps {keep} rows of {rows} on a device; it needs rng, and at least as many rows as there "
-            f"are labels ({labels.size // batch_parts})"
+            f"sampled: {sampled} keeps {keep} rows of {rows} on a device; it needs rng, and at least as many rows as "
+            f"there are labels ({labels.size // batch_parts})"
         )
     part = functools.partial(
-        _loss_of_part, logits, num_classes or len(weights), keep, rng if keep < rows else None, axis if parts > 1 else None
+        _loss_of_part,
+        logits,
+        num_classes or len(weights),
+        keep,
+        rng if keep < rows else None,
+        axis if parts > 1 else None,
     )
     if parts == 1:
         return part(embeddings, weights, labels, shares)

@@ -1,10 +1,16 @@
 """Training methods, one file each. `create(config, ...)` gives the one that the config names."""
 
 from facejax.errors import UserError
-from facejax.methods import fra, pcl, simclr
+from facejax.methods import fra, lafs, pcl, simclr, supervised
 from facejax.methods.method import Method
 
-METHODS = {"fra": fra.create, "pcl": pcl.create, "simclr": simclr.create}
+METHODS = {
+    "fra": fra.create,
+    "lafs": lafs.create,
+    "pcl": pcl.create,
+    "simclr": simclr.create,
+    "supervised": supervised.create,
+}
 
 
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:

@@ -1,0 +1,27 @@
+"""Mixup: images and labels of two examples blended."""
+
+import jax
+import jax.numpy as jnp
+
+
+def mixup(key, images, labels, *, alpha: float, probability: float):
+    """Blend the batch with itself in reversed order, with one share for all, as timm's batch mode does.
+
+    Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018, arXiv:1710.09412.
+
+    Args:
+        key: random key.
+        images: float [N, H, W, C].
+        labels: int [N].
+        alpha: both parameters of the beta distribution of the share that an image keeps.
+        probability: of the batch to be mixed at all.
+
+    Returns:
+        images, float [N, H, W, C]; the two labels of each, int [N, 2]; their shares, float32 [N, 2], which sum to 1.
+    """
+    share_key, mixed_key = jax.random.split(key)
+    share = jax.random.beta(share_key, alpha, alpha)
+    share = jnp.where(jax.random.bernoulli(mixed_key, probability), share, 1.0)
+    images = share * images + (1 - share) * images[::-1]
+    shares = jnp.broadcast_to(jnp.stack([share, 1 - share]), (len(labels), 2))
+    return images, jnp.stack([labels, labels[::-1]], axis=1), shares

@@ -1,0 +1,124 @@
+"""Weights of an earlier stage, out of its workdir or out of an official checkpoint."""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+from facejax.errors import UserError
+from facejax.interop import lafs, torch_file
+from facejax.sharding import path_name
+
+
+def landmark_network(source: epath.PathLike) -> dict:
+    """Variables of a landmark network.
+
+    Args:
+      source: workdir of a run of Part fViT or LAFS, or an official checkpoint (`.pth`) of Part fViT.
+
+    Returns:
+      `{"params", "batch_stats"}` for `facejax.models.landmarks.LandmarkNetwork`, NumPy arrays.
+
+    Raises:
+      UserError: there is no such thing at `source`.
+    """
+    if not _is_workdir(source):
+        return lafs.landmark_network_from_official(_state_dict(source), source=str(source))
+    found = _read(source, ("statistics/landmark_network", "params/landmark_network"))
+    if "landmark_network" in found.get("statistics", {}):
+        return found["statistics"]["landmark_network"]
+    statistics = _read(source, ("statistics/batch_stats/landmark_network",))["statistics"]
+    return {
+        "params": found["params"]["landmark_network"],
+        "batch_stats": statistics["batch_stats"]["landmark_network"],
+    }
+
+
+def transformer(source: epath.PathLike, *, size: str) -> dict:
+    """Parameters of a transformer: the teacher's, where there is one.
+
+    Args:
+      source: workdir of a run of fViT, Part fViT, LAFS or DINO-face, or an official checkpoint (`.pth`).
+      size: a key of `facejax.models.fvit.SIZES`, for official checkpoints.
+
+    Returns:
+      Nested dict of NumPy arrays for `facejax.models.fvit.FViT`.
+
+    Raises:
+      UserError: there is no such thing at `source`.
+    """
+    if not _is_workdir(source):
+        return lafs.transformer_from_official(_state_dict(source), size=size, source=str(source))["params"]
+    found = _read(source, ("target/params/transformer", "params/transformer"))
+    return (found.get("target") or found)["params"]["transformer"]
+
+
+def in_place_of(here, there: Mapping, source: epath.PathLike):
+    """`there`, on the devices on which `here` lies.
+
+    Args:
+      here: tree of arrays.
+      there: tree of NumPy arrays.
+      source: where they are from, for errors.
+
+    Raises:
+      UserError: the trees differ in names or shapes.
+    """
+    wanted, found = ({path_name(path): leaf for path, leaf in _leaves(tree)} for tree in (here, there))
+    for name in sorted(wanted.keys() | found.keys()):
+        shapes = [tree[name].shape if name in tree else "nothing" for tree in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"{source} does not fit the model: {name}: found {shapes[0]}, the model has {shapes[1]}; "
+                "use the config.model it was trained with"
+            )
+    return jax.tree.map(lambda old, new: jax.device_put(new.astype(old.dtype), old.sharding), here, there)
+
+
+def _leaves(tree):
+    return jax.tree_util.tree_leaves_with_path(tree)
+
+
+def _is_workdir(source) -> bool:
+    source = epath.Path(source)
+    if not source.exists():
+        raise UserError(f"there is no {source}: name the workdir of a finished run, or an official checkpoint (.pth)")
+    return source.is_dir()
+
+
+def _read(workdir, prefixes: tuple[str, ...]) -> dict:
+    """The arrays of the newest checkpoint whose paths begin with one of the prefixes, in their nested dicts."""
+    folder = epath.Path(workdir) / "checkpoints"
+    steps = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit()) if folder.exists() else []
+    if not steps:
+        raise UserError(f"{workdir} has no complete checkpoint: train it first, or name another workdir")
+    folder = folder / str(steps[-1]) / "state"
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        saved = checkpointer.metadata(folder).item_metadata.tree
+        chosen: dict = {}
+        for path, leaf in _leaves(saved):
+            if path_name(path).startswith(tuple(f"{prefix}/" for prefix in prefixes)):
+                *outer, name = (key.key for key in path)
+                tree = chosen
+                for key in outer:
+                    tree = tree.setdefault(key, {})
+                tree[name] = np.zeros(leaf.shape, leaf.dtype)
+        if not chosen:
+            raise UserError(f"{folder} holds none of {', '.join(prefixes)}: it is a run of another kind")
+        arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), chosen)
+        return checkpointer.restore(
+            folder, args=ocp.args.PyTreeRestore(item=chosen, restore_args=arguments, partial_restore=True)
+        )
+
+
+def _state_dict(source) -> dict[str, np.ndarray]:
+    """The weights in an official file; of a self-supervised checkpoint the teacher's."""
+    content = torch_file.read(source)
+    for key in ("teacher", "state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, np.ndarray) for value in content.values()):
+        raise UserError(f"{source} holds no state dict, neither by itself nor as 'teacher', 'state_dict' or 'model'")
+    return content

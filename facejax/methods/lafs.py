@@ -1,0 +1,297 @@
+"""LAFS: self-distillation on patches around landmarks (Sun et al., CVPR 2024, arXiv:2403.08161); DINO-face without."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from facejax import adamw, losses, schedules
+from facejax.data import photometry, views
+from facejax.errors import UserError
+from facejax.interop import pretrained
+from facejax.methods import landmark_pictures
+from facejax.methods.fra import embedding_spread
+from facejax.methods.method import Batch, Method
+from facejax.models import patches
+from facejax.models.dino_head import DINOHead
+from facejax.models.fvit import SIZES, FViT
+from facejax.models.lafs import LAFSNetwork
+from facejax.models.landmarks import LandmarkNetwork
+from facejax.train_state import TrainState
+
+REFERENCE_BATCH = 256  # that the learning rate is given for
+
+
+def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
+    """Builds LAFS, or DINO-face; see `LAFS` for the fields of the config.
+
+    Raises:
+      UserError: a field has a value that cannot work.
+    """
+    lafs = LAFS(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    return Method(
+        init=lafs.init,
+        train_step=lafs.train_step,
+        encode=lafs.encode,
+        pictures=lafs.pictures,
+        start_from=lafs.start_from,
+        evaluated=lafs.teacher_variables,
+    )
+
+
+class LAFS:
+    """The method's functions, bound to a config.
+
+    Fields that are read: `image_size`, `mean`, `std`, `dtype`, `epochs`, `batch_size`; all of `model`, `head`, `loss`,
+    `optimizer`, `ema` and `landmark_augmentation`; `landmark_network`, the workdir or official file that it comes from;
+    `num_local`; `global1`, `global2` and `local`, which hold further arguments of `facejax.data.views.make_view`.
+    With `model.landmarks` off the patches lie on a grid, as in DINO, and the crops may have a `size` of their own.
+
+    The frozen landmark network is a part of the state, so that a checkpoint is enough to encode with and to go on from:
+    `state.statistics` holds its variables as `landmark_network`, and the teacher's `center`. The teacher neither drops
+    out nor skips layers; the student does both.
+    """
+
+    def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
+        check(config)
+        self.config, dtype = config, jnp.dtype(config.dtype)
+        self.landmark_network = LandmarkNetwork(config.model.num_points) if config.model.landmarks else None
+        self.network = LAFSNetwork(
+            FViT(
+                size=config.model.size,
+                num_positions=config.model.num_points,
+                interpolate=not config.model.landmarks,
+                dropout=config.model.dropout,
+                stochastic_depth=config.model.stochastic_depth,
+                dtype=dtype,
+            ),
+            DINOHead(**config.head, dtype=dtype),
+        )
+        optimizer = config.optimizer
+        self.learning_rate = schedules.warmup_cosine_to(
+            optimizer.learning_rate * config.batch_size / REFERENCE_BATCH,
+            optimizer.final_learning_rate,
+            warmup_steps=optimizer.warmup_epochs * steps_per_epoch,
+            total_steps=total_steps,
+        )
+        self.weight_decay = schedules.cosine(*optimizer.weight_decay, total_steps=total_steps)
+        self.optimizer = adamw.dino_adamw(
+            self.learning_rate,
+            weight_decay=self.weight_decay,
+            max_norm=optimizer.max_norm,
+            frozen=lambda path: path == "head/last_layer",
+            frozen_steps=optimizer.frozen_epochs * steps_per_epoch,
+        )
+        self.teacher_temperature = schedules.linear_by_epoch(
+            config.loss.first_teacher_temperature,
+            config.loss.teacher_temperature,
+            epochs=config.loss.temperature_epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
+        self.teacher_momentum = schedules.cosine_momentum(config.ema.momentum, total_steps=total_steps)
+
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """A fresh state; the teacher starts as a copy of the student. `start_from` brings the landmark network."""
+        model = self.config.model
+        network_rng, landmark_rng = jax.random.split(rng)
+        tokens = jnp.zeros((1, 1, model.num_points, 3 * model.patch_size**2))
+        params = self.network.init(network_rng, [tokens], False)["params"]
+        statistics = {"center": jnp.zeros(self.config.head.num_outputs)}
+        if self.landmark_network:
+            images = jnp.zeros((1, self.config.image_size, self.config.image_size, 3))
+            statistics["landmark_network"] = self.landmark_network.init(landmark_rng, images, False)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            statistics=statistics,
+            target={"params": jax.tree.map(jnp.copy, params)},
+            opt_state=self.optimizer.init(params),
+        )
+
+    def start_from(self, state: TrainState) -> TrainState:
+        """Outside of jit: the landmark network that the config names takes the place of the random one."""
+        if not self.landmark_network or not self.config.landmark_network:
+            return state
+        there = pretrained.landmark_network(self.config.landmark_network)
+        here = state.statistics["landmark_network"]
+        loaded = pretrained.in_place_of(here, there, self.config.landmark_network)
+        return state.replace(statistics=state.statistics | {"landmark_network": loaded})
+
+    def train_step(self, state: TrainState, batch: Batch, rng: jax.Array):
+        """Tokens of two global and several local views of every image, then one update."""
+        views_rng, dropout_rng = jax.random.split(jax.random.fold_in(rng, state.step))
+        return self.update(state, self.tokens(state.statistics, batch, views_rng), dropout_rng)
+
+    def tokens(self, statistics, batch: Batch, rng: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Patches of the global views [B, 2, P, C] and of the local ones [B, L, P', C]."""
+        rng1, rng2, local_rng, points_rng = jax.random.split(rng, 4)
+        pairs = [self._crop(rng1, batch, "global1"), self._crop(rng2, batch, "global2")]
+        global_views = [jnp.stack(crops, 1) for crops in zip(*pairs, strict=True)]
+        local_views = jax.lax.map(
+            lambda key: self._crop(key, batch, "local"), jax.random.split(local_rng, self.config.num_local)
+        )
+        local_views = [crops.swapaxes(0, 1) for crops in local_views]
+        if not self.landmark_network:
+            return self._grid(global_views[1]), self._grid(local_views[1])
+        global_rng, local_rng = jax.random.split(points_rng)
+        kept = self.config.landmark_augmentation.local_points
+        return (
+            self._patches(statistics, *global_views, global_rng),
+            self._patches(statistics, *local_views, local_rng, kept),
+        )
+
+    def _crop(self, rng, batch, name):
+        """A random crop of every image, plain and coloured, both normalised: two arrays [B, S, S, 3]."""
+        settings = dict(self.config[name])
+        geometry = {key: settings.pop(key) for key in ("size", "crop_scale", "flip", "method")}
+        crop_rng, color_rng = jax.random.split(rng)
+        plain = views.make_view(crop_rng, batch["image"], batch["size"], **geometry)
+        colored = views.distort(color_rng, plain, **settings)
+        return self._normalize(plain), self._normalize(colored)
+
+    def _grid(self, images):
+        batch, count = images.shape[:2]
+        tokens = patches.grid_patches(
+            images.reshape(batch * count, *images.shape[2:]), size=self.config.model.patch_size
+        )
+        return tokens.reshape(batch, count, *tokens.shape[1:])
+
+    def _patches(self, statistics, plain, colored, rng, kept: int | None = None):
+        """Patches of coloured crops [B, V, S, S, 3] around the disturbed landmarks of the plain ones."""
+        batch, count = plain.shape[:2]
+        plain, colored = (crops.reshape(batch * count, *crops.shape[2:]) for crops in (plain, colored))
+        points = self.landmark_network.apply(statistics["landmark_network"], plain, False)
+        points = disturb(rng, points, noise=self.config.landmark_augmentation.noise, kept=kept)
+        tokens = self._sample(colored, points)
+        return tokens.reshape(batch, count, *tokens.shape[1:])
+
+    def _sample(self, images, points):
+        model = self.config.model
+        return patches.sample_patches(images, points, size=model.patch_size, geometry=model.geometry)
+
+    def update(self, state: TrainState, views: tuple[jax.Array, ...], rng: jax.Array):
+        """One step on tokens of the views, the teacher's two first: [B, 2, P, C], [B, L, P', C]; then the teacher's."""
+        temperature = self.teacher_temperature(state.step)
+        teacher = self.network.apply(state.target, views[:1], False)[1]
+        gradient = jax.grad(self.loss, has_aux=True)
+        gradients, metrics = gradient(state.params, views, teacher, state.statistics["center"], temperature, rng)
+        updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        momentum = self.teacher_momentum(state.step)
+        target = {"params": optax.incremental_update(params, state.target["params"], 1 - momentum)}
+        center = losses.update_center(state.statistics["center"], teacher, self.config.loss.center_momentum)
+        metrics |= {
+            "learning_rate": self.learning_rate(state.step),
+            "weight_decay": self.weight_decay(state.step),
+            "teacher_temperature": temperature,
+            "teacher_momentum": momentum,
+        }
+        return TrainState(state.step + 1, params, state.statistics | {"center": center}, target, opt_state), metrics
+
+    def loss(self, params, views, teacher, center, temperature, rng):
+        """DINO's loss of the student on all views, and metrics that would tell of a collapse."""
+        embeddings, logits = self.network.apply({"params": params}, views, True, rngs={"dropout": rng})
+        student_temperature = self.config.loss.student_temperature
+        total = losses.dino(logits, teacher, center, student_temperature, temperature)
+        return total, {"total": total, "embedding_spread": embedding_spread(embeddings[0])}
+
+    def teacher_variables(self, state: TrainState) -> dict:
+        """What encodes best: the teacher's parameters, with the landmark network."""
+        return {**state.variables, **state.target}
+
+    def encode(self, variables, images: jax.Array) -> jax.Array:
+        """Embeddings [N, D], float32, of uint8 images [N, S, S, 3]: the class token of the transformer."""
+        return self._look(variables, images)[0]
+
+    def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """Landmarks, patches and attention of uint8 images [N, S, S, 3]; see `facejax.methods.landmark_pictures`."""
+        _, tokens, points, attention = self._look(variables, images)
+        if points is None:
+            return {"attention": landmark_pictures.attention_map(images, attention)}
+        model = self.config.model
+        return landmark_pictures.draw(
+            images, points, tokens, attention, patch_size=model.patch_size, geometry=model.geometry
+        )
+
+    def _look(self, variables, images):
+        images = self._normalize(images.astype(jnp.float32) / 255)
+        points = None
+        if self.landmark_network:
+            points = self.landmark_network.apply(variables["landmark_network"], images, False)
+            tokens = self._sample(images, points)
+        else:
+            tokens = patches.grid_patches(images, size=self.config.model.patch_size)
+        embeddings, sown = self.network.apply(
+            {"params": variables["params"]}, tokens, method="embed", mutable=["intermediates"]
+        )
+        return embeddings, tokens, points, class_attention(sown["intermediates"]["transformer"])
+
+    def _normalize(self, images):
+        return photometry.normalize(images, self.config.mean, self.config.std)
+
+
+def disturb(rng: jax.Array, points: jax.Array, *, noise: float, kept: int | None = None) -> jax.Array:
+    """LAFS' landmark augmentations.
+
+    Args:
+      rng: random key.
+      points: [N, P, 2].
+      noise: standard deviation that is added to every coordinate, pixels.
+      kept: how many points are drawn, with replacement and for each image anew, which also shuffles them; None: all
+        stay.
+
+    Returns:
+      [N, kept or P, 2].
+    """
+    noise_rng, choice_rng = jax.random.split(rng)
+    points = points + noise * jax.random.normal(noise_rng, points.shape)
+    if kept is None:
+        return points
+    choice = jax.random.randint(choice_rng, (len(points), kept), 0, points.shape[1])
+    return jnp.take_along_axis(points, choice[..., None], axis=1)
+
+
+def class_attention(intermediates) -> jax.Array:
+    """Attention of the class token to the patches in the last block, mean over the heads: [N, P]."""
+    last = max(intermediates, key=lambda name: int(name.removeprefix("block")))
+    return intermediates[last]["attention"]["class_attention"][0].mean(1)[:, 1:]
+
+
+def check(config) -> None:
+    """Raises `UserError` for values of the config that cannot work."""
+    check_model(config)
+    if config.model.landmarks:
+        if config.landmark_augmentation.local_points > config.model.num_points:
+            raise UserError(
+                f"config.landmark_augmentation.local_points: {config.landmark_augmentation.local_points} are more than "
+                f"config.model.num_points ({config.model.num_points}), for which there are positions"
+            )
+        for name in ("global1", "global2", "local"):
+            if config[name].size != config.image_size:
+                raise UserError(
+                    f"config.{name}.size: {config[name].size} must be config.image_size ({config.image_size}), which "
+                    "the landmark network sees"
+                )
+    elif config.local.size % config.model.patch_size:
+        raise UserError(
+            f"config.local.size: {config.local.size} is not a multiple of config.model.patch_size "
+            f"({config.model.patch_size})"
+        )
+
+
+def check_model(config) -> None:
+    """Raises `UserError` for a `config.model` of a face transformer that cannot work."""
+    model = config.model
+    if model.size not in SIZES:
+        raise UserError(f"config.model.size: unknown size {model.size!r}; known are {', '.join(SIZES)}")
+    if model.geometry not in patches.GEOMETRIES:
+        known = ", ".join(patches.GEOMETRIES)
+        raise UserError(f"config.model.geometry: unknown geometry {model.geometry!r}; known are {known}")
+    if model.patch_size % 2:
+        raise UserError(f"config.model.patch_size: {model.patch_size} must be even")
+    grid, rest = divmod(config.image_size, model.patch_size)
+    if not model.landmarks and (rest or grid**2 != model.num_points):
+        raise UserError(
+            f"config.model.num_points: {model.num_points} must be the number of patches of {model.patch_size} px in an "
+            f"image of config.image_size = {config.image_size} px, {grid**2}, when there are no landmarks"
+            + (f"; and {config.image_size} must be a multiple of {model.patch_size}" if rest else "")
+        )

@@ -1,0 +1,89 @@
+"""What there is to see of landmarks: the points, the patches around them and what the class token attends to."""
+
+import colorsys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from facejax.models import patches
+
+ZOOM = 3  # pixels of the picture a pixel of the image
+FOLLOWED = 9  # points that are shown alone, to be compared over faces
+
+
+def draw(images, points, tokens, attention, *, patch_size: int, geometry: str) -> dict[str, jax.Array]:
+    """Pictures of faces with their landmarks, uint8 [N, H, W, 3] each; point k has the same colour on every face.
+
+    Args:
+      images: uint8 [N, S, S, 3].
+      points: (x, y) in pixels, [N, P, 2].
+      tokens: the patches as the network sees them, in [-1, 1]: [N, P, patch_size^2 3].
+      attention: of the class token to each patch, [N, P], of any scale.
+      patch_size: side of a patch.
+      geometry: of the patches, a key of `facejax.models.patches.GEOMETRIES`.
+
+    Returns:
+      `landmarks`, all points; `followed`, a few points drawn large; `patches`, the mosaic of the patches; `attention`,
+      the points again, the brighter and redder the more the class token attends to them.
+    """
+    count = points.shape[1]
+    hues = _hues(count)
+    chosen = np.linspace(0, count - 1, min(FOLLOWED, count)).astype(int)
+    side = int(count**0.5)
+    mosaic = patches.mosaic(tokens[:, : side * side], size=patch_size, geometry=geometry)
+    return {
+        "landmarks": _dots(images, points, jnp.broadcast_to(hues, (len(images), *hues.shape)), radius=1.0),
+        "followed": _dots(
+            images,
+            points[:, chosen],
+            jnp.broadcast_to(_hues(len(chosen)), (len(images), len(chosen), 3)),
+            radius=3.0,
+        ),
+        "patches": _as_picture((mosaic + 1) * 127.5),
+        "attention": _dots(images, points, _heat(attention), radius=2.0),
+    }
+
+
+def attention_map(images, attention) -> jax.Array:
+    """uint8 images [N, S, S, 3] in grey, and in red what the class token attends to on a grid [N, P], P square."""
+    side = int(attention.shape[1] ** 0.5)
+    grid = (attention / attention.max(-1, keepdims=True)).reshape(-1, side, side)
+    strength = jax.image.resize(grid, (len(images), *images.shape[1:3]), "bilinear")[..., None]
+    grey = _grey(images)
+    return _as_picture(grey * (1 - strength) + strength * jnp.array([255.0, 60.0, 0.0]))
+
+
+def _hues(count: int) -> np.ndarray:
+    return np.array([colorsys.hsv_to_rgb(index / count, 1.0, 1.0) for index in range(count)], np.float32) * 255
+
+
+def _heat(attention):
+    share = (attention / attention.max(-1, keepdims=True))[..., None]
+    return share * jnp.array([255.0, 40.0, 0.0]) + (1 - share) * jnp.array([40.0, 40.0, 40.0])
+
+
+def _dots(images, points, colors, *, radius: float):
+    """Discs with soft rims on the enlarged images; where discs overlap, the nearest centre wins."""
+    size = ZOOM * images.shape[1]
+    centre = (jnp.arange(size) + 0.5) / ZOOM - 0.5  # of the picture's pixels, in pixels of the image
+    canvas = jnp.repeat(jnp.repeat(_grey(images), ZOOM, 1), ZOOM, 2)
+
+    def one(arguments):
+        canvas, points, colors = arguments
+        squared = jnp.square(centre[None, :, None] - points[:, 0]) + jnp.square(centre[:, None, None] - points[:, 1])
+        nearest = squared.argmin(-1)
+        distance = jnp.sqrt(squared.min(-1))
+        cover = jnp.clip((radius - distance) * ZOOM + 0.5, 0, 1)[..., None]
+        return canvas * (1 - cover) + cover * colors[nearest]
+
+    return _as_picture(jax.lax.map(one, (canvas, points, colors)))
+
+
+def _grey(images):
+    grey = images.astype(jnp.float32) @ jnp.array([0.299, 0.587, 0.114])
+    return jnp.repeat(grey[..., None], 3, -1)
+
+
+def _as_picture(floats):
+    return jnp.round(floats).clip(0, 255).astype(jnp.uint8)

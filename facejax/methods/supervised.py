@@ -1,0 +1,314 @@
+"""Recognition with labels: Part fViT and fViT trained from scratch, and LAFS' fine-tuning."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from facejax import adamw, losses
+from facejax.data import erasing, mixup, photometry, rand_augment, views
+from facejax.errors import UserError
+from facejax.interop import pretrained
+from facejax.losses.sharded_softmax import margin_softmax
+from facejax.methods import landmark_pictures
+from facejax.methods.fra import embedding_spread
+from facejax.methods.lafs import check_model, class_attention
+from facejax.methods.method import Batch, Method
+from facejax.models.fvit import SIZES, FaceTransformer, FViT
+from facejax.models.landmarks import LandmarkNetwork
+from facejax.train_state import TrainState
+
+MARGINS = {"cosface": losses.cosface, "arcface": losses.arcface}
+ROWS = 256  # the classifier has a multiple of this many rows, so that it can be split over any usual number of devices
+
+
+def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
+    """Builds the method; see `Supervised` for the fields of the config.
+
+    Raises:
+      UserError: a field has a value that cannot work.
+    """
+    supervised = Supervised(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    label = config.classifier.label
+    return Method(
+        init=supervised.init,
+        train_step=supervised.train_step,
+        encode=supervised.encode,
+        pictures=supervised.pictures,
+        fields=("image", label),
+        num_classes={label: config.classifier.num_classes},
+        start_from=supervised.start_from,
+    )
+
+
+class Supervised:
+    """The method's functions, bound to a config.
+
+    Fields that are read: `image_size`, `mean`, `std`, `dtype`, `epochs`, `batch_size`; all of `model`, `classifier` and
+    `optimizer`; `view`, further arguments of `facejax.data.views.make_view`; `rand_augment`, `erasing` and `mixup`,
+    arguments of the functions of these names; `initialize_from`, workdirs or official files.
+
+    The rows of the classifier are split over the mesh axis `classifier.axis`; `config.sharding` has to say so too, with
+    the rule `("classifier", ("data", None))`, which covers its moments. With `classifier.sampled` below 1 (partial FC)
+    AdamW still moves every row: those left out have gradient 0 in that step.
+    """
+
+    def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
+        check(config)
+        self.config, model, dtype = config, config.model, jnp.dtype(config.dtype)
+        self.network = FaceTransformer(
+            FViT(
+                size=model.size,
+                num_positions=model.num_points,
+                dropout=model.dropout,
+                stochastic_depth=model.stochastic_depth,
+                dtype=dtype,
+            ),
+            LandmarkNetwork(model.num_points, model.landmark_dropout, dtype) if model.landmarks else None,
+            patch_size=model.patch_size,
+            geometry=model.geometry,
+        )
+        optimizer = config.optimizer
+        self.learning_rate = optax.warmup_cosine_decay_schedule(
+            0.0,
+            optimizer.learning_rate,
+            warmup_steps=optimizer.warmup_epochs * steps_per_epoch,
+            decay_steps=total_steps,
+            end_value=optimizer.final_learning_rate,
+        )
+        self.optimizer = grouped_optimizer(config, self.learning_rate)
+
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """A fresh state, classifier included; `start_from` brings weights of earlier stages."""
+        network_rng, classifier_rng = jax.random.split(rng)
+        images = jnp.zeros((1, self.config.image_size, self.config.image_size, 3))
+        variables = dict(self.network.init(network_rng, images, False))
+        classifier = nn.initializers.xavier_uniform()(classifier_rng, (self._rows(), self.network.transformer.width))
+        params = {**variables.pop("params"), "classifier": classifier}
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            statistics=variables,
+            target=None,
+            opt_state=self.optimizer.init(params),
+        )
+
+    def _rows(self) -> int:
+        return ROWS * math.ceil(self.config.classifier.num_classes / ROWS)
+
+    def start_from(self, state: TrainState) -> TrainState:
+        """Outside of jit: transformer and landmark network from where the config says take the place of random ones."""
+        sources, params, statistics = self.config.initialize_from, dict(state.params), dict(state.statistics)
+        if sources.transformer:
+            there = pretrained.transformer(sources.transformer, size=self.config.model.size)
+            params["transformer"] = pretrained.in_place_of(params["transformer"], there, sources.transformer)
+        if sources.landmark_network and self.config.model.landmarks:
+            there = pretrained.landmark_network(sources.landmark_network)
+            here = {
+                "params": params["landmark_network"],
+                "batch_stats": statistics["batch_stats"]["landmark_network"],
+            }
+            loaded = pretrained.in_place_of(here, there, sources.landmark_network)
+            params["landmark_network"] = loaded["params"]
+            statistics["batch_stats"] = {"landmark_network": loaded["batch_stats"]}
+        return state.replace(params=params, statistics=statistics)
+
+    def train_step(self, state: TrainState, batch: Batch, rng: jax.Array):
+        """An augmented, mixed batch, then one update; its gradient may be gathered over several parts of the batch."""
+        views_rng, rng = jax.random.split(jax.random.fold_in(rng, state.step))
+        parts = self.config.optimizer.accumulation
+        if parts == 1:
+            return self.update(state, self.augment(views_rng, batch), rng)
+        # Interleaved, so that every part has examples of every device.
+        batch = jax.tree.map(lambda x: x.reshape(len(x) // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+
+        def gather(carried, part):
+            gathered, statistics = carried
+            batch, views_rng, rng = part
+            gradients, (metrics, statistics) = self._gradients(
+                state.params, statistics, self.augment(views_rng, batch), rng
+            )
+            return (jax.tree.map(jnp.add, gathered, gradients), statistics), metrics
+
+        zeros = jax.tree.map(jnp.zeros_like, state.params)
+        keys = jax.random.split(views_rng, parts), jax.random.split(rng, parts)
+        (gradients, statistics), metrics = jax.lax.scan(gather, (zeros, state.statistics), (batch, *keys))
+        gradients, metrics = jax.tree.map(lambda x: x / parts, gradients), jax.tree.map(jnp.mean, metrics)
+        return self._apply(state, gradients, statistics, metrics)
+
+    def augment(self, rng: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Normalised images [B, S, S, 3], their labels [B, M] and shares [B, M].
+
+        Crop and flip, RandAugment, colour jitter, erasing, then mixup over the batch. (Officially the crop comes after
+        RandAugment.)
+        """
+        config = self.config
+        crop_rng, augment_rng, color_rng, erasing_rng, mixup_rng = jax.random.split(rng, 5)
+        settings = dict(config.view)
+        geometry = {key: settings.pop(key) for key in ("crop_scale", "flip")}
+        images = views.make_view(crop_rng, batch["image"], batch["size"], size=config.image_size, **geometry)
+        if config.rand_augment.magnitude:
+            images = rand_augment.rand_augment(augment_rng, images, **config.rand_augment)
+        images = views.distort(color_rng, images, **settings)
+        if config.erasing.probability:
+            images = erasing.random_erasing(erasing_rng, images, **config.erasing)
+        images, labels = self._normalize(images), batch[config.classifier.label].astype(jnp.int32)
+        if not config.mixup.probability:
+            return images, labels[:, None], jnp.ones((len(labels), 1))
+        return mixup.mixup(mixup_rng, images, labels, **config.mixup)
+
+    def update(self, state: TrainState, examples: tuple[jax.Array, jax.Array, jax.Array], rng: jax.Array):
+        """One step of AdamW on given images, labels and shares, as `augment` makes them."""
+        gradients, (metrics, statistics) = self._gradients(state.params, state.statistics, examples, rng)
+        return self._apply(state, gradients, statistics, metrics)
+
+    def _gradients(self, params, statistics, examples, rng):
+        return jax.grad(self.loss, has_aux=True)(params, statistics, examples, rng)
+
+    def _apply(self, state, gradients, statistics, metrics):
+        updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics |= {"learning_rate": self.learning_rate(state.step)}
+        return TrainState(state.step + 1, params, statistics, None, opt_state), metrics
+
+    def loss(self, params, statistics, examples, rng):
+        """Margin softmax, and `(metrics, statistics)` after the forward."""
+        images, labels, shares = examples
+        dropout_rng, sample_rng = jax.random.split(rng)
+        network = {name: tree for name, tree in params.items() if name != "classifier"}
+        embeddings, moved = self.network.apply(
+            {"params": network, **statistics}, images, True, rngs={"dropout": dropout_rng}, mutable=list(statistics)
+        )
+        classifier = self.config.classifier
+        each = margin_softmax(
+            embeddings,
+            params["classifier"],
+            labels,
+            shares,
+            functools.partial(MARGINS[classifier.loss], scale=classifier.scale, margin=classifier.margin),
+            num_classes=classifier.num_classes,
+            axis=classifier.axis,
+            sampled=classifier.sampled,
+            rng=sample_rng,
+        )
+        total = each.mean()
+        return total, ({"total": total, "embedding_spread": embedding_spread(embeddings)}, moved)
+
+    def encode(self, variables, images: jax.Array) -> jax.Array:
+        """Embeddings [N, D], float32, of uint8 images [N, S, S, 3]: the class token of the transformer."""
+        return self.network.apply(_of_network(variables), self._normalize(images.astype(jnp.float32) / 255), False)
+
+    def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """Landmarks, patches and attention of uint8 images [N, S, S, 3]; see `facejax.methods.landmark_pictures`."""
+        variables, model = _of_network(variables), self.config.model
+        normalized = self._normalize(images.astype(jnp.float32) / 255)
+        _, sown = self.network.apply(variables, normalized, False, mutable=["intermediates"])
+        attention = class_attention(sown["intermediates"]["transformer"])
+        if not model.landmarks:
+            return {"attention": landmark_pictures.attention_map(images, attention)}
+        points = self.network.apply(variables, normalized, False, method="points")
+        tokens = self.network.apply(variables, normalized, False, method="tokens")
+        return landmark_pictures.draw(
+            images, points, tokens, attention, patch_size=model.patch_size, geometry=model.geometry
+        )
+
+    def _normalize(self, images):
+        return photometry.normalize(images, self.config.mean, self.config.std)
+
+
+def _of_network(variables: dict) -> dict:
+    params = {name: tree for name, tree in variables["params"].items() if name != "classifier"}
+    return {**variables, "params": params}
+
+
+def grouped_optimizer(config, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+    """AdamW with the parameter groups that `config.optimizer.groups` names, a key of `GROUPS`.
+
+    Raises:
+      UserError: unknown groups.
+    """
+    settings = config.optimizer
+    if settings.groups not in GROUPS:
+        raise UserError(f"config.optimizer.groups: unknown {settings.groups!r}; known are {', '.join(GROUPS)}")
+    return adamw.grouped_adamw(learning_rate, GROUPS[settings.groups](config))
+
+
+def end_to_end_groups(*, weight_decay: float, landmark_weight_decay: float):
+    """Groups of the first stage: everything is decayed, the landmark network by a decay of its own."""
+
+    def group(path, param):
+        return 1.0, landmark_weight_decay if path.startswith("landmark_network/") else weight_decay
+
+    return group
+
+
+def layer_decay_groups(size: str, *, decay: float, weight_decay: float, trunk_weight_decay: float):
+    """Groups of fine-tuning: the further from the classifier, the lower the rate; vectors are not decayed.
+
+    Landmark network, patch embedding, class token and positions are layer 0, block i is layer i + 1, the rest is the
+    last layer, depth + 1; a layer's rate is multiplied by decay^(depth + 1 - layer).
+
+    Args:
+      size: a key of `facejax.models.fvit.SIZES`.
+      decay: of the rate from layer to layer.
+      weight_decay: of all but vectors and the trunk of the landmark network.
+      trunk_weight_decay: of the trunk, vectors excepted.
+
+    Returns:
+      `(path, parameter) -> (factor on the learning rate, weight decay)`.
+    """
+    last = SIZES[size]["depth"] + 1
+
+    def group(path, param):
+        trunk = path.startswith("landmark_network/trunk/")
+        wd = 0.0 if param.ndim == 1 else trunk_weight_decay if trunk else weight_decay
+        return decay ** (last - _layer(path, last)), wd
+
+    return group
+
+
+def _layer(path: str, last: int) -> int:
+    first = ("landmark_network/", "transformer/patch_embedding/", "transformer/class_token", "transformer/positions")
+    if path.startswith(first):
+        return 0
+    block = path.removeprefix("transformer/").split("/")[0]
+    return int(block.removeprefix("block")) + 1 if block.startswith("block") else last
+
+
+def _end_to_end(config):
+    settings = config.optimizer
+    return end_to_end_groups(weight_decay=settings.weight_decay, landmark_weight_decay=settings.landmark_weight_decay)
+
+
+def _layer_decay(config, applied: bool):
+    settings = config.optimizer
+    return layer_decay_groups(
+        config.model.size,
+        decay=settings.layer_decay if applied else 1.0,
+        weight_decay=settings.weight_decay,
+        trunk_weight_decay=settings.landmark_weight_decay,
+    )
+
+
+GROUPS = {
+    "end_to_end": _end_to_end,
+    "layer_decay": functools.partial(_layer_decay, applied=True),
+    "layer_decay_official": functools.partial(_layer_decay, applied=False),  # computed there, but never applied
+}
+
+
+def check(config) -> None:
+    """Raises `UserError` for values of the config that cannot work."""
+    check_model(config)
+    classifier, parts = config.classifier, config.optimizer.accumulation
+    if classifier.loss not in MARGINS:
+        raise UserError(f"config.classifier.loss: unknown {classifier.loss!r}; known are {', '.join(MARGINS)}")
+    if classifier.num_classes < 2:
+        raise UserError(
+            f"config.classifier.num_classes: {classifier.num_classes} must be the number of identities, 2 on"
+        )
+    if config.batch_size % parts:
+        raise UserError(f"config.batch_size: {config.batch_size} cannot be cut into {parts} (optimizer.accumulation)")

@@ -1,0 +1,39 @@
+"""The head on which DINO's teacher and student agree."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+NORMAL = nn.initializers.normal(0.02)  # officially cut off at +-2, a hundred deviations away
+
+
+class DINOHead(nn.Module):
+    """Three linear layers with GELU between, L2 norm, and a linear layer with rows of norm 1 (arXiv:2104.14294).
+
+    The last layer's rows are normalised whenever they are used (weight normalisation with its scale fixed at 1).
+
+    Attributes:
+      num_outputs: K.
+      hidden_dim: width of the two hidden layers.
+      bottleneck_dim: width of the L2-normalised vector.
+      dtype: type of the computation; the logits are of this type too, since they are the largest array of a step.
+    """
+
+    num_outputs: int = 100_000
+    hidden_dim: int = 2048
+    bottleneck_dim: int = 256
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """[B, D] -> logits [B, K]."""
+        for index, width in enumerate((self.hidden_dim, self.hidden_dim, self.bottleneck_dim)):
+            x = nn.gelu(x, approximate=False) if index else x
+            x = nn.Dense(width, kernel_init=NORMAL, dtype=self.dtype, name=f"layer{index}")(x)
+        rows = self.param("last_layer", NORMAL, (self.num_outputs, self.bottleneck_dim))
+        return _unit(x) @ _unit(rows).astype(self.dtype).T
+
+
+def _unit(x):
+    squared = jnp.square(x.astype(jnp.float32)).sum(-1, keepdims=True)
+    return (x * lax.rsqrt(jnp.maximum(squared, 1e-24))).astype(x.dtype)

@@ -1,0 +1,42 @@
+"""The network of LAFS and DINO-face: a transformer on patches and the head for self-distillation."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from facejax.models.dino_head import DINOHead
+from facejax.models.fvit import FViT
+
+
+class LAFSNetwork(nn.Module):
+    """Sun et al., CVPR 2024 (arXiv:2403.08161), section 3. Student and teacher are the same module.
+
+    Attributes:
+      transformer: from tokens to embeddings.
+      head: from embeddings to logits.
+    """
+
+    transformer: FViT
+    head: DINOHead
+
+    def __call__(self, views, train: bool):
+        """Embeds views of the same images and hands all to the head at once, each token count in one pass.
+
+        Args:
+          views: arrays of tokens [B, V, n, C], in each the V views of B images that have n tokens.
+          train: whether to drop out.
+
+        Returns:
+          Embeddings [V, B, D], float32, and logits [V, B, K], V being the number of all views.
+        """
+        embeddings = jnp.concatenate([self._embed_views(tokens, train) for tokens in views])
+        return embeddings, self.head(embeddings)
+
+    def _embed_views(self, tokens, train):
+        batch, count = tokens.shape[:2]
+        # The images come first in [B V, n, C], so that a split of the batch over devices stays as it is.
+        embeddings = self.transformer(tokens.reshape(batch * count, *tokens.shape[2:]), train)
+        return embeddings.reshape(batch, count, -1).swapaxes(0, 1)
+
+    def embed(self, tokens):
+        """Tokens [B, n, C] -> embeddings [B, D], float32."""
+        return self.transformer(tokens, False)

@@ -1,0 +1,79 @@
+"""Patches cut out of images around given points, and put together again.
+
+The official code of Part fViT samples with a half-pixel shift, and the first axis of its patches runs along x. Released
+weights depend on both, so that this geometry is the default: element (i, j) of a patch of side s around (px, py) is the
+image at x = px + i - s/2 - 1/2, y = py + j - s/2 - 1/2. The geometry "upright" has neither: y = py + i - s/2,
+x = px + j - s/2.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+GEOMETRIES = ("official", "upright")
+
+
+def sample_patches(images, points, *, size: int = 8, geometry: str = "official"):
+    """Sample a patch around each point, bilinearly, with zeros outside of the image.
+
+    Differentiable in images and points. Interpolation is separable and a patch steps by whole pixels: one gather takes
+    the windows of (size + 1)^2 pixels of all points and images, two products with their neighbours blend them.
+
+    Args:
+        images: float [B, H, W, C].
+        points: (x, y) in pixels, anywhere: float [B, P, 2].
+        size: side of a patch, even.
+        geometry: a key of `GEOMETRIES`; see above.
+
+    Returns:
+        Patches flattened as (i, j, channel): float32 [B, P, size * size * C].
+
+    Example:
+        >>> image = jnp.arange(64.0).reshape(1, 8, 8, 1)
+        >>> sample_patches(image, jnp.array([[[4.0, 4.0]]]), size=2, geometry="upright")
+        Array([[[27., 28., 35., 36.]]], dtype=float32)
+    """
+    if geometry == "official":
+        images, points, shift = images.swapaxes(1, 2), points.astype(jnp.float32), 0.5
+    else:
+        images, points, shift = images, points.astype(jnp.float32)[..., ::-1], 0.0
+    # Now patch and image agree in their axes, and a point is (first, second).
+    margin = size + 1
+    padded = jnp.pad(images.astype(jnp.float32), ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    corner = points - size / 2 - shift
+    base = jnp.floor(jax.lax.stop_gradient(corner))
+    fraction = corner - base
+    extent = jnp.array(images.shape[1:3])
+    # Windows further out than the margin see zeros from within it.
+    start = jnp.clip(base.astype(jnp.int32) + margin, 0, extent + margin)
+
+    def window(image, at):
+        return jax.lax.dynamic_slice(image, (at[0], at[1], 0), (margin, margin, image.shape[-1]))
+
+    windows = jax.vmap(jax.vmap(window, in_axes=(None, 0)))(padded, start)
+    first, second = fraction[..., :1, None, None], fraction[..., 1:, None, None]
+    windows = (1 - first) * windows[:, :, :-1] + first * windows[:, :, 1:]
+    windows = (1 - second) * windows[:, :, :, :-1] + second * windows[:, :, :, 1:]
+    return windows.reshape(*windows.shape[:2], -1)
+
+
+def grid_patches(images, *, size: int = 8):
+    """Cut images [B, H, W, C] into a regular grid of patches, flattened as (row, column, channel): [B, P, size^2 C]."""
+    batch, height, width, channels = images.shape
+    rows, columns = height // size, width // size
+    patches = images.reshape(batch, rows, size, columns, size, channels).swapaxes(2, 3)
+    return patches.reshape(batch, rows * columns, size * size * channels)
+
+
+def mosaic(patches, *, size: int = 8, geometry: str = "upright"):
+    """Lay patches [B, P, size^2 C], P a square number, side by side: images [B, sqrt(P) size, sqrt(P) size, C].
+
+    The inverse of `grid_patches`. With the geometry "official" each patch is turned so that x runs to the right.
+    """
+    batch, count, length = patches.shape
+    side, channels = math.isqrt(count), length // size**2
+    patches = patches.reshape(batch, side, side, size, size, channels)
+    if geometry == "official":
+        patches = patches.swapaxes(3, 4)
+    return patches.swapaxes(2, 3).reshape(batch, side * size, side * size, channels)
