@@ -111,15 +111,15 @@ def evaluate(
         called with full batches.
       evaluations: as `parse` gives them.
       batches: (folder, split, fields) -> batches in the order of the records: dicts of `image` uint8 [B, S, S, 3], the
-        fields [B, ...] and `mask` bool [B], false for padding.
+        fields [B, ...] and `mask` bool [B], false for padding. It raises a `UserError` for a field that the records
+        lack.
 
     Returns:
       {"expression/knn_accuracy": 0.41, ...}; with kinds {"expression/face/knn_accuracy": 0.41, ...}. A metric that is
       not defined for these labels (balanced accuracy where a test split has one value only) is left out.
 
     Raises:
-      UserError: a label that the records lack or that does not suit the probe; features that are not finite; an empty
-        split.
+      UserError: a label that does not suit the probe; features that are not finite; an empty split.
     """
     wanted: dict[tuple[str, str], set[str]] = {}
     for evaluation in evaluations.values():
@@ -156,10 +156,6 @@ def _extract(encode, batches, folder, split, fields):
     progress = tqdm.tqdm(desc=f"features of {split}", unit=" images", delay=3, disable=jax.process_index() != 0)
     with progress:
         for batch in batches(folder, split, fields):
-            missing = [field for field in fields if field not in batch]
-            if missing:
-                there = sorted(batch.keys() - {"image", "mask", "size"})
-                raise UserError(f"{folder} ({split}) has no label '{missing[0]}'; it has: {', '.join(there) or 'none'}")
             mask = np.asarray(batch["mask"], bool)
             running.append((encode(batch["image"]), mask))  # returns at once: the device works while the host reads on
             for field in fields:

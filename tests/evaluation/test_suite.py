@@ -1,9 +1,14 @@
+import dataclasses
+
+import cv2
 import jax
 import ml_collections
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from jax.sharding import NamedSharding, PartitionSpec
 
+from facejax.data import pipeline, records
 from facejax.errors import UserError
 from facejax.evaluation import linear_probe, nearest_neighbours, ridge, suite, verification
 
@@ -147,7 +152,6 @@ def test_a_wrong_config_is_said_before_anything_runs(settings, message):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (dict(label="mood"), r"faces \(test\) has no label 'mood'; it has: none"),
         (dict(label="pose"), "'knn' needs one integer for an image, but 'pose' is float32 \\[3\\]"),
         (dict(label="pose", probes=("linear",)), "'linear' needs one integer, or several zeros and ones"),
         (dict(label="name", probes=("ridge",)), "'ridge' needs one or several numbers"),
@@ -159,6 +163,33 @@ def test_a_label_that_does_not_suit_is_said(faces, settings, message):
     evaluations = suite.parse({"x": dict(label="expression", probes=("knn",), data="faces") | settings})
     with pytest.raises(UserError, match=message):
         suite.evaluate(encode, evaluations, faces)
+
+
+def test_records_on_disk(faces, tmp_path):
+    test, dtypes = faces.fields["test"], {"identity": np.int64, "attributes": np.int64, "pose": np.float32}
+    features = {"image": tfds.features.Image(shape=(SIZE, SIZE, 3), encoding_format="png")}
+    for field, dtype in dtypes.items():
+        features[field] = tfds.features.Tensor(shape=test[field].shape[1:], dtype=dtype)
+    examples = {
+        split: [
+            {"image": cv2.imencode(".png", values["image"][i][..., ::-1])[1].tobytes()}
+            | {field: values[field][i].astype(dtype) for field, dtype in dtypes.items()}
+            for i in range(len(values["image"]))
+        ]
+        for split, values in faces.fields.items()
+    }
+    records.write(tmp_path / "faces", name="faces", features=features, splits=examples)
+
+    def batches(folder, split, fields):
+        source = records.open_split(folder, split)
+        return pipeline.evaluation_batches(source, batch_size=BATCH, image_size=SIZE, fields=("image", *fields))
+
+    config = everything()
+    evaluations = suite.parse({name: config[name] for name in ("identity", "attributes", "pose")})
+    from_disk = {n: dataclasses.replace(e, data=str(tmp_path / "faces")) for n, e in evaluations.items()}
+    assert suite.evaluate(encode, from_disk, batches) == suite.evaluate(encode, evaluations, faces)
+    with pytest.raises(UserError, match=r"no field 'mood'.*attributes, identity, image, pose"):
+        suite.evaluate(encode, {"x": dataclasses.replace(from_disk["pose"], label="mood")}, batches)
 
 
 def test_features_that_are_not_finite_are_named(faces):
