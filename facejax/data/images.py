@@ -23,8 +23,8 @@ def decode(data: bytes, at_least: int = 0) -> np.ndarray:
 
     Args:
       data: the encoded image.
-      at_least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (which is faster) as long as its longer side keeps
-        at least so many pixels; 0: full size.
+      at_least: a JPEG may be decoded at 1/8 to 4/8 of its size (which is faster) as long as its longer side keeps at
+        least so many pixels; 0: full size.
 
     Returns:
       uint8 [height, width, 3], RGB.

@@ -67,10 +67,11 @@ class _Codec:
     def decode(self, record: bytes) -> dict[str, Any]:
         try:
             parsed = self._parser.parse_example(record)
-            values = [(name, feature, parsed[name]) for name, feature in self.features.items()]
         except (DecodeError, KeyError, ValueError, AttributeError) as error:
             raise ValueError(f"does not hold what features.json says: {error}") from error
-        return {name: _to_numpy(feature, value) for name, feature, value in values}
+        if missing := [name for name, value in parsed.items() if value is None]:
+            raise ValueError(f"does not hold what features.json says: lacks {', '.join(missing)}")
+        return {name: _to_numpy(feature, parsed[name]) for name, feature in self.features.items()}
 
 
 def _to_numpy(feature: tfds.features.FeatureConnector, value: Any) -> Any:
@@ -287,7 +288,7 @@ def _encode(codec: _Codec, split: str, i: int, example: Example | Skipped) -> by
         return example
     try:
         return codec.encode(example)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:  # TFDS: any of these
         raise UserError(f"split '{split}', example {i} does not fit the features: {error}") from error
 
 
