@@ -3,6 +3,8 @@
 python -m facejax.main --config=experiments/NAME.py[:ARG] --workdir=DIR [--config.key=value ...]
 """
 
+import logging as python_logging
+import os
 import sys
 
 from absl import app, flags, logging
@@ -54,18 +56,26 @@ def run(_) -> None:
     train.train(FLAGS.config, FLAGS.workdir)
 
 
+def log_to_stderr() -> None:
+    """What facejax tells, with the time; of the libraries underneath, warnings only."""
+
+    def worth_telling(record):
+        return record.levelno >= python_logging.WARNING or f"{os.sep}facejax{os.sep}" in record.pathname
+
+    logging.set_verbosity(logging.INFO)
+    handler = logging.get_absl_handler()
+    handler.addFilter(worth_telling)
+    handler.setFormatter(python_logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+
+
 def main() -> None:
     """Entry point; exit status 2 for an error of the user's."""
-    logging.set_verbosity(logging.INFO)
+    log_to_stderr()
     try:
         app.run(run, flags_parser=parse_flags)
     except UserError as error:
-        sys.exit(_told(error))
-
-
-def _told(error: UserError) -> int:
-    print(f"facejax: {error}", file=sys.stderr)
-    return 2
+        print(f"facejax: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
-from data_prep import synthetic_faces
-
 
 def render_if_missing(settings, needed) -> None:
     """Renders the data set that `settings` describes, if it is needed and its folder does not exist.
@@ -21,6 +19,8 @@ def render_if_missing(settings, needed) -> None:
     for turn in (jax.process_index() == 0, True):
         if turn and not epath.Path(settings.folder).exists():
             arguments = {key: value for key, value in settings.items() if key != "folder"}
+            from data_prep import synthetic_faces  # only a run that renders needs the renderer
+
             logging.info("There is no %s yet: rendering synthetic faces (%s)", settings.folder, arguments)
             synthetic_faces.generate(settings.folder, **arguments)
         if jax.process_count() > 1:
