@@ -42,7 +42,7 @@ def margin_softmax(
       rng: random key for `sampled` below 1.
 
     Returns:
-      A float32 loss for each example, [N].
+      A float32 loss for each example, [N]; NaN where a label is no class.
 
     Raises:
       ValueError: a shape is not as above, or `sampled` is too small or without `rng`.
@@ -103,7 +103,8 @@ def _loss_of_part(logits, num_classes, keep, rng, axis, embeddings, weights, lab
     largest = jax.lax.pmax(largest, axis) if axis else largest
     sums = jnp.stack([jnp.sum(jnp.exp(scores - largest[:, None]), axis=-1), jnp.sum(target * scores, axis=-1)])
     exponentials, right = jax.lax.psum(sums, axis) if axis else sums
-    return jnp.log(exponentials) + largest - right
+    known = jnp.all((labels >= 0) & (labels < num_classes), axis=1)
+    return jnp.where(known, jnp.log(exponentials) + largest - right, jnp.nan)
 
 
 def _sample_rows(rng, classes, labels, num_classes, keep):

@@ -32,7 +32,7 @@ def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
       UserError: a field has a value that cannot work.
     """
     supervised = Supervised(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-    label = config.classifier.label
+    label = config.data.label
     return Method(
         init=supervised.init,
         train_step=supervised.train_step,
@@ -47,9 +47,9 @@ def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
 class Supervised:
     """The method's functions, bound to a config.
 
-    Fields that are read: `image_size`, `mean`, `std`, `dtype`, `epochs`, `batch_size`; all of `model`, `classifier` and
-    `optimizer`; `view`, further arguments of `facejax.data.views.make_view`; `rand_augment`, `erasing` and `mixup`,
-    arguments of the functions of these names; `initialize_from`, workdirs or official files.
+    Fields that are read: `image_size`, `mean`, `std`, `dtype`, `batch_size`; `data.label`; all of `model`,
+    `classifier` and `optimizer`; `view`, further arguments of `facejax.data.views.make_view`; `rand_augment`, `erasing`
+    and `mixup`, arguments of the functions of these names; `initialize_from`, workdirs or official files.
 
     The rows of the classifier are split over the mesh axis `classifier.axis`; `config.sharding` has to say so too, with
     the rule `("classifier", ("data", None))`, which covers its moments. With `classifier.sampled` below 1 (partial FC)
@@ -155,7 +155,7 @@ class Supervised:
         images = views.distort(color_rng, images, **settings)
         if config.erasing.probability:
             images = erasing.random_erasing(erasing_rng, images, **config.erasing)
-        images, labels = self._normalize(images), batch[config.classifier.label].astype(jnp.int32)
+        images, labels = self._normalize(images), batch[config.data.label].astype(jnp.int32)
         if not config.mixup.probability:
             return images, labels[:, None], jnp.ones((len(labels), 1))
         return mixup.mixup(mixup_rng, images, labels, **config.mixup)

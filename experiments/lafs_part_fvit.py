@@ -1,0 +1,135 @@
+"""LAFS: self-supervised Part fViT-B on one image an identity of MS1MV3, the paper's run, number for number.
+
+Sun et al., "LAFS: landmark-based facial self-supervised learning for face recognition", CVPR 2024, arXiv 2403.08161.
+Stage 2 of LAFS; its landmark network is that of stage 1, a workdir of part_fvit_supervised.py or the official file:
+
+    python -m facejax.main --config=experiments/lafs_part_fvit.py --workdir=workdirs/lafs \
+        --config.landmark_network=workdirs/part_fvit
+
+Labels are used for the choice of the images only. Hardware: the official run took two A100 with 40 GB and 82 images
+each; the learning rate follows `config.batch_size`.
+
+    python -m facejax.main --config=experiments/lafs_part_fvit.py:demo --workdir=workdirs/lafs_demo \
+        --config.landmark_network=workdirs/part_fvit_demo
+
+is the same method, small, on synthetic faces: minutes on two cores.
+"""
+
+import ml_collections
+
+
+def get_config(arg=None):
+    """The config.
+
+    Args:
+      arg: None for the paper's run, "demo" for the laptop's.
+    """
+    if arg not in (None, "demo"):
+        raise ValueError(f"the argument of lafs_part_fvit.py is 'demo' or nothing, not {arg!r}")
+    config = ml_collections.ConfigDict()
+    config.method = "lafs"
+    config.seed = 0
+    config.epochs = 41
+    config.batch_size = 164  # over all devices
+    config.image_size = 112
+    config.dtype = "bfloat16"  # of the computation; parameters, statistics, landmarks and losses are float32
+    config.mean, config.std = (0.5,) * 3, (0.5,) * 3
+
+    config.data = dict(
+        folder="datasets/ms1mv3",
+        split="train",
+        image_size=112,  # images travel to the device with their longer side at most this long, and are cropped there
+        num_workers=16,  # processes that decode; 0: threads of the main process
+        skip_corrupt=False,
+        label="identity",  # for the two choices that follow, and for nothing else
+        images_per_class=1,  # 0: all
+        class_share=1.0,  # of the identities
+    )
+    view = dict(
+        size=112,
+        crop_scale=(0.4, 1.0),
+        method="bicubic",
+        flip=0.5,
+        jitter=(0.4, 0.4, 0.2, 0.1),  # brightness, contrast, saturation, hue
+        jitter_probability=0.8,
+        grey_probability=0.2,
+        blur_radius=(0.1, 2.0),
+    )
+    config.global1 = dict(view, blur_probability=1.0, solarize_probability=0.0)
+    config.global2 = dict(view, blur_probability=0.1, solarize_probability=0.2)
+    config.local = dict(view, blur_probability=0.5, solarize_probability=0.0)
+    config.num_local = 8
+
+    config.landmark_network = ""  # workdir or official checkpoint (.pth) of stage 1; empty: a random network
+    config.landmark_augmentation = dict(
+        noise=5.0,  # pixels
+        local_points=36,  # that a local crop keeps
+    )
+    config.model = dict(
+        size="base",  # tiny, small, base
+        landmarks=True,
+        num_points=196,
+        patch_size=8,
+        geometry="official",  # as stage 1 was trained
+        dropout=0.1,
+        stochastic_depth=0.1,
+    )
+    config.head = dict(num_outputs=100_000, hidden_dim=2048, bottleneck_dim=256)
+    config.loss = dict(
+        student_temperature=0.1,
+        first_teacher_temperature=0.07,
+        teacher_temperature=0.04,
+        temperature_epochs=30,
+        center_momentum=0.9,
+    )
+    config.optimizer = dict(
+        learning_rate=5e-4,  # for a batch of 256
+        final_learning_rate=1e-6,
+        warmup_epochs=10,
+        weight_decay=(0.04, 0.4),  # from the first step to the last
+        max_norm=3.0,  # of the gradient of each parameter
+        frozen_epochs=1,  # of the last layer
+    )
+    config.ema = dict(momentum=0.996)  # rises to 1 along a cosine
+
+    config.mesh = dict(data=-1)  # axis: size; -1 is all there is
+    config.sharding = ()  # ((regex on the path in the train state, "fsdp" or an axis for each dimension), ...)
+    config.checkpoint = dict(every_steps=1000, keep=3, keep_period=0)
+    config.log_every_steps = 50
+    config.profile_steps = ()  # (first, last)
+
+    config.synthetic_faces = dict(
+        folder="datasets/synthetic_faces_112", size=112, train_identities=200, test_identities=50, seed=0
+    )
+    config.evaluate_every_steps = 10_000  # besides the start and the end
+    config.evaluations = dict(
+        lfw=dict(label="same", probes=("verification",), data="datasets/lfw", test_split="test"),
+    )
+    if arg == "demo":
+        shrink(config)
+    return config
+
+
+def shrink(config):
+    """Turns the paper's run into the laptop's."""
+    faces = config.synthetic_faces.folder
+    config.epochs = 6
+    config.batch_size = 64
+    config.dtype = "float32"
+    config.data.update(folder=faces, num_workers=0, images_per_class=0)
+    config.num_local = 4
+    config.model.update(size="nano", dropout=0.0, stochastic_depth=0.0)
+    config.head.update(num_outputs=1024, hidden_dim=256, bottleneck_dim=64)
+    config.loss.temperature_epochs = 2
+    config.optimizer.update(learning_rate=2e-3, warmup_epochs=1)
+    config.ema.momentum = 0.99
+    config.checkpoint.every_steps = 100
+    config.log_every_steps = 20
+    config.evaluate_every_steps = 0
+    config.evaluations = {
+        # The identities of the two splits differ: leave one out within the test split.
+        "identity": dict(
+            label="identity", probes=("retrieval", "knn"), data=faces, train_split="test", test_split="test"
+        ),
+        "expression": dict(label="expression", probes=("linear",), data=faces, groups="identity"),
+    }

@@ -1,0 +1,133 @@
+"""Part fViT-B on MS1MV3 with CosFace: recognition with labels, and where LAFS' landmark network comes from.
+
+Sun & Tzimiropoulos, "Part-based face recognition with vision transformers", BMVC 2022, arXiv 2212.00057: the landmarks
+are learned through the patches that are cut around them, without landmark labels. Stage 1 of LAFS.
+
+    python -m data_prep.ms1mv3 --source=MS1MV3 --out=datasets/ms1mv3
+    python -m facejax.main --config=experiments/part_fvit_supervised.py --workdir=workdirs/part_fvit
+
+Losses and decays are the published ones. No script of this stage was released; schedule and augmentation are those of
+the official fine-tuning on MS1MV3.
+
+With `--config.model.landmarks=False` it is fViT, on a regular grid of patches. For WebFace4M set `config.data.folder`,
+`config.classifier.num_classes=205990`, `config.rand_augment.magnitude=1` and `config.mixup.probability=0.1`.
+
+Hardware: 8 devices with 16 GB or more each; on fewer raise `config.optimizer.accumulation`, which must divide the
+batch. The rows of the classifier, and its moments, are split over all devices.
+
+    python -m facejax.main --config=experiments/part_fvit_supervised.py:demo --workdir=workdirs/part_fvit_demo
+
+is a small Part fViT on synthetic faces, which it renders itself: minutes on two cores.
+"""
+
+import math
+
+import ml_collections
+
+
+def get_config(arg=None):
+    """The config.
+
+    Args:
+      arg: None for the paper's run, "demo" for the laptop's.
+    """
+    if arg not in (None, "demo"):
+        raise ValueError(f"the argument of part_fvit_supervised.py is 'demo' or nothing, not {arg!r}")
+    config = ml_collections.ConfigDict()
+    config.method = "supervised"
+    config.seed = 0
+    config.epochs = 34
+    config.batch_size = 1200  # over all devices
+    config.image_size = 112
+    config.dtype = "bfloat16"  # of the computation; parameters, statistics, landmarks and losses are float32
+    config.mean, config.std = (0.5,) * 3, (0.5,) * 3
+
+    config.data = dict(
+        folder="datasets/ms1mv3",
+        split="train",
+        image_size=112,  # images travel to the device with their longer side at most this long, and are cropped there
+        num_workers=16,  # processes that decode; 0: threads of the main process
+        skip_corrupt=False,
+        label="identity",
+        images_per_class=0,  # 0: all; 1, 2, 4, 10: a few-shot subset
+        class_share=1.0,  # of the identities
+    )
+    config.view = dict(
+        crop_scale=(0.9, 1.0),
+        flip=0.5,
+        jitter=(0.1, 0.1, 0.1, 0.1),  # brightness, contrast, saturation, hue
+        jitter_probability=1.0,
+    )
+    config.rand_augment = dict(magnitude=2.0, magnitude_std=0.5, num_operations=2, probability=0.5)
+    config.erasing = dict(probability=0.5, scale=(0.02, 0.1), ratio=(0.3, 3.3), value=0.0)
+    config.mixup = dict(alpha=0.2, probability=0.2)
+
+    config.model = dict(
+        size="base",  # tiny, small, base
+        landmarks=True,
+        num_points=196,
+        patch_size=8,
+        geometry="official",  # or "upright": without half-pixel shift and transposition
+        dropout=0.1,
+        stochastic_depth=0.1,
+        landmark_dropout=0.5,
+    )
+    config.initialize_from = dict(transformer="", landmark_network="")  # workdirs or official checkpoints (.pth)
+    config.classifier = dict(
+        num_classes=93_431,
+        loss="cosface",  # or "arcface"
+        scale=64.0,
+        margin=0.4,
+        axis="data",  # of the mesh, that its rows are split over
+        sampled=1.0,  # share of the rows that take part in a step (partial FC)
+    )
+    config.optimizer = dict(
+        learning_rate=1e-3 * 3 / 480 * math.sqrt(400 / 336) * 336,  # official for 3 accumulated batches of 400
+        final_learning_rate=1e-6,
+        warmup_epochs=5,
+        groups="end_to_end",
+        weight_decay=0.1,
+        landmark_weight_decay=0.05,
+        layer_decay=1.0,
+        accumulation=1,  # parts of a batch that are computed one after the other
+    )
+
+    config.mesh = dict(data=-1)  # axis: size; -1 is all there is
+    config.sharding = (("classifier", ("data", None)),)  # regex on the path in the train state, axis of each dimension
+    config.checkpoint = dict(every_steps=1000, keep=3, keep_period=0)
+    config.log_every_steps = 50
+    config.profile_steps = ()  # (first, last)
+
+    config.synthetic_faces = dict(
+        folder="datasets/synthetic_faces_112", size=112, train_identities=200, test_identities=50, seed=0
+    )
+    config.evaluate_every_steps = 10_000  # besides the start and the end
+    config.evaluations = dict(
+        lfw=dict(label="same", probes=("verification",), data="datasets/lfw", test_split="test"),
+    )
+    if arg == "demo":
+        shrink(config)
+    return config
+
+
+def shrink(config):
+    """Turns the paper's run into the laptop's."""
+    faces = config.synthetic_faces.folder
+    config.epochs = 12
+    config.batch_size = 64
+    config.dtype = "float32"
+    config.data.update(folder=faces, num_workers=0)
+    config.model.update(size="nano", dropout=0.0, stochastic_depth=0.0)
+    config.rand_augment.magnitude = 0.0
+    config.mixup.probability = 0.0
+    config.classifier.num_classes = config.synthetic_faces.train_identities
+    config.optimizer.update(learning_rate=1e-3, warmup_epochs=1)
+    config.checkpoint.every_steps = 100
+    config.log_every_steps = 20
+    config.evaluate_every_steps = 0
+    config.evaluations = {
+        # The identities of the two splits differ: leave one out within the test split.
+        "identity": dict(
+            label="identity", probes=("retrieval", "knn"), data=faces, train_split="test", test_split="test"
+        ),
+    }
