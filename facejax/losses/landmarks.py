@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from facejax.losses.arguments import as_float32
+from facejax.losses.vectors import einsum
 
 
 def star(
@@ -52,22 +53,17 @@ def star(
     landmarks = as_float32("landmarks", landmarks, "N, P, 2", N=n, P=points)
 
     weights = heatmaps / jnp.maximum(jnp.sum(heatmaps, axis=(2, 3), keepdims=True), 1e-6)
-    x = jnp.linspace(-1, 1, width, dtype=jnp.float32)
-    y = jnp.linspace(-1, 1, height, dtype=jnp.float32)[:, None]
-
-    def mean(values):
-        return jnp.sum(weights * values, axis=(2, 3), keepdims=True)
-
-    mean_x, mean_y = mean(x), mean(y)
+    column, row = jnp.sum(weights, axis=2), jnp.sum(weights, axis=3)
+    x, y = (jnp.linspace(-1, 1, size, dtype=jnp.float32) for size in (width, height))
+    mean_x, mean_y = jnp.sum(column * x, axis=-1), jnp.sum(row * y, axis=-1)
+    x, y = x - mean_x[..., None], y - mean_y[..., None]
     # V1 - V2/V1 of V1 = 1 + 1e-5 and V2 = sum w² + 1e-5, without the cancellation when one pixel has all the weight.
-    bias = jnp.squeeze(mean(1 - weights) + 1e-5, (2, 3))
-    variance_x = jnp.squeeze(mean((x - mean_x) ** 2), (2, 3)) / bias
-    variance_y = jnp.squeeze(mean((y - mean_y) ** 2), (2, 3)) / bias
-    covariance = jnp.squeeze(mean((x - mean_x) * (y - mean_y)), (2, 3)) / bias
+    bias = jnp.sum(weights * (1 - weights), axis=(2, 3)) / (1 + 1e-5) + 1e-5
+    variance_x, variance_y = jnp.sum(column * x**2, axis=-1) / bias, jnp.sum(row * y**2, axis=-1) / bias
+    covariance = jnp.sum(einsum("nphw,npw->nph", weights, x) * y, axis=-1) / bias
     (large, small), (cosine, sine) = _principal_axes(variance_x, variance_y, covariance)
 
-    error_x = landmarks[..., 0] - jnp.squeeze(mean_x, (2, 3))
-    error_y = landmarks[..., 1] - jnp.squeeze(mean_y, (2, 3))
+    error_x, error_y = landmarks[..., 0] - mean_x, landmarks[..., 1] - mean_y
     along, across = cosine * error_x + sine * error_y, cosine * error_y - sine * error_x
     measure = _DISTANCES[distance]
     error = measure(along) / jnp.sqrt(large + 1e-5) + measure(across) / jnp.sqrt(small + 1e-5)

@@ -63,7 +63,6 @@ def test_star(distance, shape, weight, closeness):
         lambda m, p: star_reference(m, p, distance, weight),
         heatmaps,
         means + closeness * normal(2, *shape[:2], 2),
-        tolerance=1e-4,  # for the smaller eigenvalue, a difference of two numbers of the size of the larger one
     )
 
 
