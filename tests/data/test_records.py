@@ -2,14 +2,16 @@
 
 import logging
 import pickle
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from facejax.data import records, tfrecord
+from facejax.data import images, records, tfrecord
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
 
@@ -300,6 +302,27 @@ def test_source_can_be_pickled(tmp_path, file_format):
     copy = pickle.loads(pickle.dumps(source))
     assert len(copy) == len(source) and copy.where(30) == source.where(30)
     assert copy[30]["image"] == source[30]["image"]
+
+
+def test_data_set_written_by_tensorflow(tmp_path):
+    """fixtures/tiny_faces was prepared by TFDS 4.9.10 with TensorFlow 2.21, by a GeneratorBasedBuilder that yields:
+
+    for i in range(4):
+        yield i, {"image": np.full((4 + i, 6, 3), 40 * i, np.uint8), "label": i % 2, "visible": bool(i % 2),
+                  "landmarks": np.full((2, 2), i, np.float32), "name": f"Zoë {i}",
+                  "boxes": [tfds.features.BBox(0.0, 0.25, 0.5, 1.0)] * i}
+    """
+    folder = tmp_path / "tiny_faces"
+    shutil.copytree(Path(__file__).parent / "fixtures" / "tiny_faces", folder)
+    source = records.open_split(folder, "train")
+    assert len(source) == 4 and source.features["label"].names == ["neutral", "happy"]
+    for i in range(4):
+        record = source[i]
+        image = images.decode(record["image"])
+        np.testing.assert_array_equal(image, np.full((4 + i, 6, 3), 40 * i))
+        assert (record["label"], record["visible"], record["name"]) == (i % 2, i % 2, f"Zoë {i}")
+        np.testing.assert_array_equal(record["landmarks"], np.full((2, 2), i, np.float32))
+        np.testing.assert_array_equal(record["boxes"], np.tile([[0.0, 0.25, 0.5, 1.0]], (i, 1)))
 
 
 def test_tensorflow_is_not_imported(tmp_path):
