@@ -1,11 +1,9 @@
 """FRA: views of a face agree as a whole and region by region (Gao & Patras, CVPR 2024, arXiv:2403.02138)."""
 
-import colorsys
 import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from facejax import losses, optimizers, schedules
@@ -14,6 +12,7 @@ from facejax.errors import UserError
 from facejax.methods.method import Batch, Method
 from facejax.models import resnet
 from facejax.models.fra import FRANetwork
+from facejax.pictures import overlay_regions
 from facejax.train_state import TrainState
 
 PREDICTORS = ("predictor", "region_predictor")  # submodules that only the online network has
@@ -100,12 +99,10 @@ class FRA:
         return TrainState(state.step + 1, params, statistics, target, opt_state), metrics
 
     def loss(self, params, statistics, target, views, rng):
-        """Total loss of two views, and `(metrics, statistics, target)` after the four forwards."""
-        rngs = jax.random.split(rng, 4)
-        online1, statistics = self._online(params, statistics, views[0], rngs[0])
-        online2, statistics = self._online(params, statistics, views[1], rngs[1])
-        target1, target = self._target(target, views[0], rngs[2])
-        target2, target = self._target(target, views[1], rngs[3])
+        """Total loss of two views, and `(metrics, statistics, target)` after the forwards."""
+        online_rng, target_rng = jax.random.split(rng)
+        (online1, online2), statistics = self.forward_online(params, statistics, views, online_rng)
+        (target1, target2), target = self.forward_target(target, views, target_rng)
 
         weights = self.config.loss
         instance = losses.byol(online1["global_prediction"], target2["global"])
@@ -125,24 +122,29 @@ class FRA:
         }
         return total, (metrics, statistics, target)
 
-    def _online(self, params, statistics, view, rng):
-        """A training forward with predictions; returns the outputs and the moved statistics."""
-        return self.network.apply(
+    def forward_online(self, params, statistics, views, rng):
+        """Outputs with predictions for each view, and the statistics that these training forwards moved."""
+        outputs, statistics = self.network.apply(
             {"params": params, **statistics},
-            view,
+            interleave(views),
             train=True,
             method="predict",
             rngs={"dropout": rng},
             mutable=list(statistics),
         )
+        return separate(outputs), statistics
 
-    def _target(self, target, view, rng):
-        """A forward of the target, in training mode unless its statistics follow the online ones (EMAN)."""
+    def forward_target(self, target, views, rng):
+        """Outputs for each view, and the target's variables after them.
+
+        The target is in training mode with statistics of its own, unless they follow the online ones (EMAN).
+        """
+        views = interleave(views)
         if self.config.ema.target_statistics == "online":
-            return self.network.apply(target, view, train=False), target
+            return separate(self.network.apply(target, views, train=False)), target
         moving = [name for name in target if name != "params"]
-        outputs, moved = self.network.apply(target, view, train=True, rngs={"dropout": rng}, mutable=moving)
-        return outputs, target | moved
+        outputs, moved = self.network.apply(target, views, train=True, rngs={"dropout": rng}, mutable=moving)
+        return separate(outputs), target | moved
 
     def _region_loss(self, online, target):
         weight = self.config.loss.decorrelation_weight
@@ -166,16 +168,16 @@ class FRA:
     def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
         """The regions over the images, uint8 [N, S, S, 3], one colour a region.
 
-        `heatmaps` mixes the colours by the probabilities at the student's temperature, `segmentation` shows the most
-        probable region. Each image is seen alone: the prototypes stand for the batch.
+        `heatmaps` shows the most probable region, the stronger the surer the student is of it, `segmentation` whatever
+        the probability. Each image is seen alone: the prototypes stand for the batch.
         """
         dots = self.network.apply(variables, self._normalize(images), train=False)["dots"]
         dots = jax.image.resize(dots, (*images.shape[:3], dots.shape[-1]), "bicubic")
-        colors = region_colors(dots.shape[-1])
-        heatmaps = jax.nn.softmax(dots / self.config.loss.student_temperature) @ colors
+        soft = jax.nn.softmax(dots / self.config.loss.student_temperature)
+        hard = jax.nn.one_hot(dots.argmax(-1), dots.shape[-1])
         return {
-            "heatmaps": blend(images, heatmaps),
-            "segmentation": blend(images, colors[dots.argmax(-1)]),
+            "heatmaps": overlay_regions(images, jnp.moveaxis(soft, -1, 1)),
+            "segmentation": overlay_regions(images, jnp.moveaxis(hard, -1, 1)),
         }
 
     def _normalize(self, images):
@@ -210,7 +212,7 @@ def create_network(config) -> FRANetwork:
     """The network that a config describes."""
     dtype, model = jnp.dtype(config.dtype), config.model
     return FRANetwork(
-        backbone=resnet.ResNet(model.backbone, model.width, dtype),
+        backbone=resnet.ResNet(model.backbone, model.width, dtype, num_views=2),
         embedding_dim=model.embedding_dim,
         hidden_dim=model.hidden_dim,
         num_regions=model.num_regions,
@@ -220,7 +222,19 @@ def create_network(config) -> FRANetwork:
         heatmap_temperature=model.heatmap_temperature,
         prototype_momentum=model.prototype_momentum,
         dtype=dtype,
+        num_views=2,
     )
+
+
+def interleave(views: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Two views [B, ...] as one batch [2 B, ...] with the views of an image side by side, on one device."""
+    return jnp.stack(views, axis=1).reshape(-1, *views[0].shape[1:])
+
+
+def separate(outputs: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """The outputs of each view, from those of an interleaved batch."""
+    pairs = {name: array.reshape(-1, 2, *array.shape[1:]) for name, array in outputs.items()}
+    return tuple({name: pair[:, view] for name, pair in pairs.items()} for view in range(2))
 
 
 def without_predictors(variables: dict) -> dict:
@@ -238,18 +252,6 @@ def embedding_spread(embeddings: jax.Array) -> jax.Array:
 
 
 def assignment_entropy(logits: jax.Array) -> jax.Array:
-    """Sign of collapse: entropy of the mean assignment of cells [..., Q] over log Q: 1 if all regions are used alike."""
+    """Sign of collapse: entropy of the mean assignment of cells [..., Q] over log Q: 1 if all are used alike."""
     usage = jax.nn.softmax(logits).reshape(-1, logits.shape[-1]).mean(0)
     return jax.scipy.special.entr(usage).sum() / math.log(logits.shape[-1])
-
-
-def region_colors(count: int) -> np.ndarray:
-    """Distinct colours, float32 [count, 3] in 0..255: hues around the circle, alternately bright and dark."""
-    hsv = [(index / count, 0.9, 1.0 if index % 2 else 0.65) for index in range(count)]
-    return np.array([colorsys.hsv_to_rgb(*color) for color in hsv], np.float32) * 255
-
-
-def blend(images: jax.Array, colors: jax.Array) -> jax.Array:
-    """uint8 images [N, S, S, 3] seen in grey through a half-transparent layer of colours in 0..255."""
-    grey = images.astype(jnp.float32) @ jnp.array([0.299, 0.587, 0.114])
-    return jnp.round(0.5 * grey[..., None] + 0.5 * colors).clip(0, 255).astype(jnp.uint8)

@@ -19,9 +19,11 @@ class FRANetwork(nn.Module):
 
     The target's variables are the online ones without `predictor` and `region_predictor`. Collections: `params`,
     `batch_stats` and `prototypes`, the moving average of the mask embeddings, moved by every training forward.
+    In training the views of an image are neighbours in the batch, and each view has its own batch statistics and mask
+    embeddings, as if it went through the network alone and in its turn.
 
     Attributes:
-      backbone: gives a grid [B, h, w, C].
+      backbone: gives a grid [N, h, w, C]; has the same `num_views` and `dtype`.
       embedding_dim: D.
       hidden_dim: hidden width of projectors and predictors.
       num_regions: Q.
@@ -31,6 +33,7 @@ class FRANetwork(nn.Module):
       heatmap_temperature: of the softmax over regions.
       prototype_momentum: share of the prototypes that a forward keeps.
       dtype: type of the computation; embeddings and `dots` are float32.
+      num_views: V, views of each image in a training batch.
     """
 
     backbone: ResNet
@@ -43,10 +46,11 @@ class FRANetwork(nn.Module):
     heatmap_temperature: float = 1.0
     prototype_momentum: float = 0.9
     dtype: jnp.dtype = jnp.float32
+    num_views: int = 1
 
     def setup(self):
         """Declares the submodules and the prototypes."""
-        mlp = (self.hidden_dim, self.embedding_dim, self.dtype)
+        mlp = (self.hidden_dim, self.embedding_dim, self.dtype, self.num_views)
         self.projector, self.pixel_projector, self.region_projector = MLP(*mlp), MLP(*mlp), MLP(*mlp)
         self.predictor, self.region_predictor = MLP(*mlp), MLP(*mlp)
         self.mask_decoder = MaskDecoder(
@@ -64,17 +68,19 @@ class FRANetwork(nn.Module):
         )
 
     def __call__(self, images, train: bool) -> dict[str, jax.Array]:
-        """Embeds normalised images [B, H, W, 3].
+        """Embeds normalised images [N, H, W, 3], where N = B * V in training.
 
-        Returns a dict of float32 arrays: `features` [B, C], the pooled grid; `global` [B, D] and `regions` [B, Q, D],
-        embeddings, not normalised; `dots` [B, h, w, Q], cosines of pixels and mask embeddings; `heatmaps`
-        [B, h, w, Q], their softmax over regions plus 1e-7.
+        Returns a dict of float32 arrays: `features` [N, C], the pooled grid; `global` [N, D] and `regions` [N, Q, D],
+        embeddings, not normalised; `dots` [N, h, w, Q], cosines of pixels and mask embeddings; `heatmaps`
+        [N, h, w, Q], their softmax over regions plus 1e-7.
         """
         grid = self.backbone(images, train)
         features = grid.mean((1, 2), dtype=jnp.float32)
         mask_embeddings = self._mask_embeddings(grid, train)
         pixels = self.pixel_projector(grid, train).astype(jnp.float32)
-        dots = jnp.einsum("bhwd,qd->bhwq", _unit(pixels), _unit(mask_embeddings), precision=lax.Precision.HIGHEST)
+        pixels = pixels.reshape(-1, len(mask_embeddings), *pixels.shape[1:])
+        dots = jnp.einsum("bvhwd,vqd->bvhwq", _unit(pixels), _unit(mask_embeddings), precision=lax.Precision.HIGHEST)
+        dots = dots.reshape(-1, *dots.shape[2:])
         heatmaps = jax.nn.softmax(dots / self.heatmap_temperature) + 1e-7
         weights = heatmaps / heatmaps.sum((1, 2), keepdims=True)
         region_features = jnp.einsum("bhwq,bhwc->bqc", weights.astype(self.dtype), grid)
@@ -87,14 +93,16 @@ class FRANetwork(nn.Module):
         }
 
     def _mask_embeddings(self, grid, train: bool):
-        """[Q, D]: mean over the batch, through which gradient flows, or the prototypes at inference."""
+        """[V, Q, D]: mean over the batch, through which gradient flows; at inference the prototypes, [1, Q, D]."""
         if not train:
-            return self.prototypes.value
-        mean = self.mask_decoder(grid, train).mean(0, dtype=jnp.float32)
+            return self.prototypes.value[None]
+        embeddings = self.mask_decoder(grid, train).astype(jnp.float32)
+        means = embeddings.reshape(-1, self.num_views, *embeddings.shape[1:]).mean(0)
         if not self.is_initializing():
             kept = self.prototype_momentum
-            self.prototypes.value = kept * self.prototypes.value + (1 - kept) * lax.stop_gradient(mean)
-        return mean
+            for mean in lax.stop_gradient(means):
+                self.prototypes.value = kept * self.prototypes.value + (1 - kept) * mean
+        return means
 
     def predict(self, images, train: bool) -> dict[str, jax.Array]:
         """As `__call__`, with the online network's predictions: `global_prediction` and `region_prediction`."""
@@ -106,5 +114,5 @@ class FRANetwork(nn.Module):
         }
 
     def encode(self, images):
-        """Pooled features [B, C] of normalised images [B, H, W, 3], float32; the rest of the network is not run."""
+        """Pooled features [N, C] of normalised images [N, H, W, 3], float32; the rest of the network is not run."""
         return self.backbone(images, False).mean((1, 2), dtype=jnp.float32)

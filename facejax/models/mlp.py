@@ -14,17 +14,19 @@ class MLP(nn.Module):
       hidden_dim: width of the hidden layer.
       output_dim: width of the result.
       dtype: type of the computation.
+      num_views: views of each image in a training batch, see `BatchNorm`.
     """
 
     hidden_dim: int
     output_dim: int
     dtype: jnp.dtype = jnp.float32
+    num_views: int = 1
 
     @nn.compact
     def __call__(self, x, train: bool):
         """[..., C] -> [..., output_dim]."""
         x = nn.Dense(self.hidden_dim, use_bias=False, kernel_init=KAIMING_FAN_OUT, dtype=self.dtype, name="hidden")(x)
-        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
+        x = nn.relu(BatchNorm(self.num_views, dtype=self.dtype, name="norm")(x, train))
         return nn.Dense(self.output_dim, use_bias=False, kernel_init=KAIMING_FAN_OUT, dtype=self.dtype, name="output")(
             x
         )

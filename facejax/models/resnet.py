@@ -30,13 +30,14 @@ class BasicBlock(nn.Module):
     features: int
     stride: int
     dtype: jnp.dtype
+    num_views: int
     expansion = 1
 
     @nn.compact
     def __call__(self, x, train: bool):
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
         conv = functools.partial(_conv, self.features, dtype=self.dtype)
-        norm = functools.partial(BatchNorm, dtype=self.dtype)
+        norm = functools.partial(BatchNorm, self.num_views, dtype=self.dtype)
         y = nn.relu(norm(name="bn1")(conv(3, self.stride, name="conv1")(x), train))
         y = norm(name="bn2")(conv(3, 1, name="conv2")(y), train)
         if x.shape != y.shape:
@@ -50,13 +51,14 @@ class Bottleneck(nn.Module):
     features: int
     stride: int
     dtype: jnp.dtype
+    num_views: int
     expansion = 4
 
     @nn.compact
     def __call__(self, x, train: bool):
         """[B, H, W, C] -> [B, H / stride, W / stride, 4 features]."""
         conv = functools.partial(_conv, dtype=self.dtype)
-        norm = functools.partial(BatchNorm, dtype=self.dtype)
+        norm = functools.partial(BatchNorm, self.num_views, dtype=self.dtype)
         y = nn.relu(norm(name="bn1")(conv(self.features, 1, 1, name="conv1")(x), train))
         y = nn.relu(norm(name="bn2")(conv(self.features, 3, self.stride, name="conv2")(y), train))
         y = norm(name="bn3")(conv(self.features * self.expansion, 1, 1, name="conv3")(y), train)
@@ -83,11 +85,13 @@ class ResNet(nn.Module):
       variant: a key of `VARIANTS`.
       width: channels of the stem and of the first stage's inner convolutions; 64 is the published network.
       dtype: type of the computation; parameters and statistics are float32.
+      num_views: views of each image in a training batch, see `BatchNorm`.
     """
 
     variant: str = "resnet50"
     width: int = 64
     dtype: jnp.dtype = jnp.float32
+    num_views: int = 1
 
     @property
     def channels(self) -> int:
@@ -101,10 +105,11 @@ class ResNet(nn.Module):
         block, depths, factor = VARIANTS[self.variant]
         width = self.width * factor
         x = _conv(width, 7, 2, self.dtype, "conv1")(images.astype(self.dtype))
-        x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train))
+        x = nn.relu(BatchNorm(self.num_views, dtype=self.dtype, name="bn1")(x, train))
         x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
         for stage, depth in enumerate(depths):
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
-                x = block(width * 2**stage, stride, self.dtype, name=f"layer{stage + 1}_{index}")(x, train)
+                name = f"layer{stage + 1}_{index}"
+                x = block(width * 2**stage, stride, self.dtype, self.num_views, name=name)(x, train)
         return x

@@ -91,13 +91,11 @@ class Run:
         # One compiled function: the gradient and the outputs of the first training forwards are those of the step.
         @jax.jit
         def step(state, views):
-            outputs = {}
-            for name, variables in (("online", state.variables), ("target", state.target)):
-                moving = [key for key in variables if key != "params"]
-                outputs[name] = network.apply(variables, views[0], train=True, mutable=moving)[0]
+            (online, _), _ = self.method.forward_online(state.params, state.statistics, views, rng)
+            (target, _), _ = self.method.forward_target(state.target, views, rng)
             gradient = jax.grad(self.method.loss, has_aux=True)
             gradients, _ = gradient(state.params, state.statistics, state.target, views, rng)
-            return self.method.update(state, views, rng), gradients, outputs
+            return self.method.update(state, views, rng), gradients, {"online": online, "target": target}
 
         self.metrics = []
         for index in range(self.steps):

@@ -1,0 +1,173 @@
+"""FRA as the loop uses it. Parity with the official implementation is tested in tests/parity."""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from facejax import methods
+from facejax.errors import UserError
+from facejax.methods import fra
+
+SIZE, BATCH = 40, 8
+
+
+def make_config(**changes):
+    view = {"crop_scale": (0.2, 1.0)}
+    config = ml_collections.ConfigDict(
+        {
+            "method": "fra",
+            "epochs": 2,
+            "image_size": SIZE,
+            "dtype": "bfloat16",
+            "mean": (0.5, 0.4, 0.3),
+            "std": (0.25, 0.2, 0.2),
+            "model": {
+                "backbone": "resnet18",
+                "width": 4,
+                "embedding_dim": 8,
+                "hidden_dim": 16,
+                "num_regions": 3,
+                "decoder_layers": 1,
+                "decoder_heads": 2,
+                "dropout": 0.1,
+                "heatmap_temperature": 1.0,
+                "prototype_momentum": 0.9,
+            },
+            "loss": {
+                "instance_weight": 0.5,
+                "region_weight": 0.5,
+                "cluster_weight": 0.1,
+                "decorrelation_weight": 0.02,
+                "student_temperature": 0.1,
+                "teacher_temperature": 0.04,
+                "entropy_weight": 1.0,
+            },
+            "optimizer": {
+                "learning_rate": 0.5,
+                "warmup_epochs": 1,
+                "momentum": 0.9,
+                "weight_decay": 1e-6,
+                "trust_coefficient": 1e-3,
+                "exclude": "official",
+            },
+            "ema": {"momentum": 0.9, "target_statistics": "own"},
+            "view1": view,
+            "view2": view,
+        }
+    )
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def make_batch(rng, count=BATCH):
+    return {
+        "image": jnp.asarray(rng.integers(0, 256, (count, SIZE, SIZE, 3)), jnp.uint8),
+        "size": jnp.full((count, 2), SIZE, jnp.int32),
+    }
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Two steps in bfloat16 with dropout: method, batch, the state at first and at last, the metrics."""
+    method = methods.create(make_config(), steps_per_epoch=4, total_steps=8)
+    batch = make_batch(np.random.default_rng())
+    first = jax.jit(method.init)(jax.random.key(0), batch)
+    step = jax.jit(method.train_step)
+    state, metrics = step(first, batch, jax.random.key(1))
+    again, _ = step(first, batch, jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, again, state)  # the same step gives the same bits
+    state, metrics = step(state, batch, jax.random.key(1))
+    return method, batch, first, state, metrics
+
+
+def test_state_is_finite_float32(trained):
+    *_, state, metrics = trained
+    assert int(state.step) == 2
+    for tree in (state.params, state.statistics, state.target, metrics):
+        for leaf in jax.tree.leaves(tree):
+            assert leaf.dtype == jnp.float32
+            assert np.isfinite(leaf).all()
+
+
+def test_everything_moves_and_keeps_its_structure(trained):
+    *_, first, state, _ = trained
+    assert jax.tree.structure(first) == jax.tree.structure(state)
+    for name in ("params", "statistics", "target"):
+        moved = jax.tree.map(lambda a, b: bool((a != b).any()), getattr(first, name), getattr(state, name))
+        assert all(jax.tree.leaves(moved)), name
+
+
+def test_metrics(trained):
+    *_, metrics = trained
+    names = ["total", "base", "instance", "region", "cluster", "learning_rate", "target_momentum"]
+    assert set(metrics) == {*names, "embedding_spread", "assignment_entropy"}
+    assert all(value.shape == () for value in metrics.values())
+    np.testing.assert_allclose(metrics["base"], 0.5 * metrics["instance"] + 0.5 * metrics["region"], rtol=1e-6)
+    np.testing.assert_allclose(metrics["total"], metrics["base"] + 0.1 * metrics["cluster"], rtol=1e-6)
+    np.testing.assert_allclose(metrics["learning_rate"], 0.5 * 2 / 4, rtol=1e-6)
+
+
+def test_encode_does_not_depend_on_the_batch(trained):
+    method, batch, _, state, _ = trained
+    encode = jax.jit(method.encode)
+    features = encode(state.variables, batch["image"])
+    assert features.shape == (BATCH, 32)
+    assert features.dtype == jnp.float32
+    others = encode(state.variables, batch["image"][::-1])
+    np.testing.assert_allclose(others[::-1], features, rtol=1e-5, atol=1e-5)
+
+
+def test_pictures(trained):
+    method, batch, _, state, _ = trained
+    pictures = jax.jit(method.pictures)(state.variables, batch["image"])
+    assert set(pictures) == {"heatmaps", "segmentation"}
+    for picture in pictures.values():
+        assert picture.shape == (BATCH, SIZE, SIZE, 3)
+        assert picture.dtype == jnp.uint8
+
+
+def test_eman_averages_the_statistics_too():
+    config = make_config(**{"ema.target_statistics": "online", "dtype": "float32", "model.dropout": 0.0})
+    method = fra.FRA(config, steps_per_epoch=4, total_steps=8)
+    state = jax.jit(lambda key: method.init(key, None))(jax.random.key(0))
+    view = jax.random.normal(jax.random.key(1), (4, SIZE, SIZE, 3))
+    new, metrics = jax.jit(method.update)(state, (view, view[:, :, ::-1]), jax.random.key(2))
+    momentum = float(metrics["target_momentum"])
+    assert momentum == pytest.approx(0.9)
+    online = fra.without_predictors(new.variables)
+    expected = jax.tree.map(lambda old, now: momentum * old + (1 - momentum) * now, state.target, online)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), new.target, expected)
+
+
+def test_views_are_separated_as_they_were_interleaved():
+    views = tuple(np.random.default_rng().normal(size=(2, 5, 3, 2)).astype(np.float32))
+    first, second = fra.separate({"x": fra.interleave(views)})
+    np.testing.assert_array_equal(first["x"], views[0])
+    np.testing.assert_array_equal(second["x"], views[1])
+
+
+def test_signs_of_collapse():
+    rng = np.random.default_rng()
+    spread = jnp.asarray(rng.normal(size=(4000, 16)), jnp.float32)
+    assert fra.embedding_spread(spread) == pytest.approx(1, abs=0.05)
+    assert fra.embedding_spread(jnp.ones((8, 16))) == pytest.approx(0, abs=1e-3)
+    one_region = 50 * jax.nn.one_hot(jnp.zeros((4, 7, 7), jnp.int32), 5)
+    assert fra.assignment_entropy(one_region) == pytest.approx(0, abs=1e-3)
+    assert fra.assignment_entropy(jnp.zeros((4, 7, 7, 5))) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "mae"}, "config.method: unknown method 'mae'; known are .*fra"),
+        ({"model.backbone": "resnet20"}, "config.model.backbone: unknown backbone 'resnet20'"),
+        ({"image_size": 32}, "config.image_size: 32 px give resnet18 a grid of 1x1 cells"),
+        ({"model.embedding_dim": 10}, "config.model.embedding_dim: 10 must be a multiple of 4"),
+        ({"ema.target_statistics": "mine"}, "config.ema.target_statistics: 'mine' must be 'own'"),
+    ],
+)
+def test_one_clear_line(changes, message):
+    with pytest.raises(UserError, match=message):
+        methods.create(make_config(**changes), steps_per_epoch=4, total_steps=8)

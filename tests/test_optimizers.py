@@ -1,0 +1,64 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from facejax import optimizers
+from facejax.errors import UserError
+
+
+def draw(rng):
+    return {
+        "bn1": {"scale": rng.normal(size=4), "bias": rng.normal(size=4)},
+        "conv": {"kernel": rng.normal(size=(3, 3, 2, 4))},
+        "norm": {"scale": rng.normal(size=5), "bias": rng.normal(size=5)},
+    }
+
+
+ADAPTED = {
+    "official": [("conv", "kernel"), ("norm", "scale")],
+    "bias_and_norm": [("conv", "kernel")],
+}
+
+
+@pytest.mark.parametrize("rule", ADAPTED)
+def test_lars_against_numpy(rule):
+    rng = np.random.default_rng()
+    weights = draw(rng)
+    rates, momentum, decay, eta = rng.uniform(0.1, 1, 4), 0.9, 1e-2, 1e-3
+    params = jax.tree.map(jnp.float32, weights)
+    optimizer = optimizers.lars(
+        lambda step: jnp.asarray(rates, jnp.float32)[step],
+        momentum=momentum,
+        weight_decay=decay,
+        trust_coefficient=eta,
+        exclude=rule,
+    )
+    state, buffers = optimizer.init(params), jax.tree.map(np.zeros_like, weights)
+    for rate in rates:
+        gradients = draw(rng)
+        updates, state = optimizer.update(jax.tree.map(jnp.float32, gradients), state, params)
+        params = optax.apply_updates(params, updates)
+        for layer, tensors in gradients.items():
+            for name, g in tensors.items():
+                w = weights[layer][name]
+                if (layer, name) in ADAPTED[rule]:
+                    trust = eta * np.linalg.norm(w) / (np.linalg.norm(g) + decay * np.linalg.norm(w) + 1e-8)
+                    g = (g + decay * w) * trust
+                buffers[layer][name] = momentum * buffers[layer][name] + rate * g
+                weights[layer][name] = w - buffers[layer][name]
+    jax.tree.map(lambda found, expected: np.testing.assert_allclose(found, expected, atol=2e-6), params, weights)
+
+
+def test_zero_gradient_and_weight_stay_finite():
+    params = {"kernel": jnp.zeros((2, 2)), "other": jnp.ones((2, 2))}
+    optimizer = optimizers.lars(0.1)
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(updates))
+    assert (updates["kernel"] == 0).all()
+
+
+def test_unknown_rule():
+    with pytest.raises(UserError, match=r"config\.optimizer\.exclude.*bias_and_norm, official"):
+        optimizers.excluded({"kernel": jnp.ones(1)}, "none")

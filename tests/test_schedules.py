@@ -1,0 +1,31 @@
+import math
+
+import jax
+import numpy as np
+
+from facejax import schedules
+
+
+def test_warmup_cosine():
+    """The published run: 10 of 50 epochs warm-up, with 7 steps an epoch."""
+    peak, steps = 0.9, 7
+    schedule = jax.jit(schedules.warmup_cosine(peak, warmup_epochs=10, epochs=50, steps_per_epoch=steps))
+    for step in range(50 * steps):
+        epoch = step // steps
+        if epoch < 10:
+            expected = peak * (step + 1) / (10 * steps)
+        else:
+            expected = peak * 0.5 * (1 + math.cos(math.pi * (epoch - 10) / 40))
+        np.testing.assert_allclose(schedule(step), expected, rtol=2e-5, err_msg=str(step))
+
+
+def test_no_warmup():
+    schedule = schedules.warmup_cosine(1.0, warmup_epochs=0, epochs=2, steps_per_epoch=3)
+    np.testing.assert_allclose([schedule(step) for step in range(6)], [1, 1, 1, 0.5, 0.5, 0.5], rtol=1e-6)
+
+
+def test_cosine_momentum():
+    schedule = jax.jit(schedules.cosine_momentum(0.996, total_steps=1000))
+    for step in (0, 1, 250, 500, 999, 1000):
+        expected = 1 - (1 - 0.996) * (math.cos(math.pi * step / 1000) + 1) / 2
+        np.testing.assert_allclose(schedule(step), expected, rtol=1e-7)
