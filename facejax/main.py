@@ -5,6 +5,7 @@ python -m facejax.main --config=experiments/NAME.py[:ARG] --workdir=DIR [--confi
 
 import logging as python_logging
 import os
+import re
 import sys
 
 from absl import app, flags, logging
@@ -40,11 +41,12 @@ def parse_flags(argv):
 def _parse_failure(argv, error) -> str:
     config = next((arg.partition("=")[2] for arg in argv if arg.startswith("--config=")), None)
     file = (config or "").split(":")[0]
-    text = str(error).strip('"')
+    text = str(error.args[0]) if error.args else str(error)  # a KeyError's own text would be quoted once more
     if config is not None and "Failed loading config file" in text:
         return f"--config={config}: there is no file {file}; the experiments that exist are in experiments/"
     if isinstance(error, (AttributeError, KeyError)) and config is not None:
-        return f"--config.KEY: {text.splitlines()[0]}; the keys are those of {file}"
+        key, meant = re.search(r"\w+", text), re.search(r'Did you mean "(\S+)"', text)
+        return f"the config has no key '{key[0]}'; " + (f"did you mean '{meant[1]}'?" if meant else f"see {file}")
     return text.splitlines()[-1] if "Error whilst parsing config file" in text else text
 
 

@@ -148,8 +148,10 @@ class Progress:
 
 
 def progress_line(step: int, total_steps: int, metrics: dict[str, float], rates: dict[str, float]) -> str:
-    """`step 120/800 (15%)  loss 4.1  ...  310 images/s  waiting 2%  ETA 0:02:11`."""
-    numbers = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    """`step 120/800 (15%)  total 4.1  ...  310 images/s  waiting for data 2%  ETA 0:02:11`, the total loss first."""
+    numbers = "  ".join(
+        f"{name} {metrics[name]:.4g}" for name in sorted(metrics, key=lambda name: (name != "total", name))
+    )
     return (
         f"step {step}/{total_steps} ({100 * step // total_steps}%)  {numbers}  {rates['images_per_second']:.0f} images/s  "
         f"waiting for data {100 * rates['waiting_for_data']:.0f}%  ETA {duration(rates['seconds_left'])}"
