@@ -8,10 +8,10 @@ from jax import lax
 class BatchNorm(nn.Module):
     """Normalises over all axes but the last; keeps the *unbiased* running variance, as `torch.nn.BatchNorm` does.
 
-    Statistics are float32 and, under `jax.jit`, those of the global batch whatever its sharding. Several views of each
-    image can go through the network together and still be normalised apart, as if each had its own forward: that
-    halves the operations to compile and doubles their size. The views of an image are neighbours in the batch, so that
-    a sharded batch stays where it is.
+    Statistics are float32 at least and, under `jax.jit`, those of the global batch whatever its sharding. Several views
+    of each image can go through the network together and still be normalised apart, as if each had its own forward:
+    that halves the operations to compile and doubles their size. The views of an image are neighbours in the batch, so
+    that a sharded batch stays where it is.
 
     Attributes:
       num_views: V; in training, row i of the batch belongs to view i mod V.
@@ -34,12 +34,13 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
 
+        x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
         if not train:
             gain = scale * lax.rsqrt(running_var.value + self.epsilon)
-            return ((x.astype(jnp.float32) - running_mean.value) * gain + bias).astype(self.dtype)
+            return ((x - running_mean.value) * gain + bias).astype(self.dtype)
 
         # Measured from the mean of the first image, mean and variance take one pass over x and do not cancel.
-        shifted = x.astype(jnp.float32).reshape(-1, self.num_views, x.size // len(x) // channels, channels)
+        shifted = x.reshape(-1, self.num_views, x.size // len(x) // channels, channels)
         origin = lax.stop_gradient(shifted[:1].mean(2, keepdims=True))
         shifted -= origin
         mean = shifted.mean((0, 2), keepdims=True)

@@ -49,7 +49,8 @@ class Attention(nn.Module):
             return x.reshape(*x.shape[:-1], self.num_heads, dim // self.num_heads)
 
         query, key, value = heads(0, query), heads(1, key), heads(2, value)
-        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key).astype(jnp.float32) / math.sqrt(dim // self.num_heads)
+        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key).astype(jnp.promote_types(self.dtype, jnp.float32))
+        logits /= math.sqrt(dim // self.num_heads)
         weights = nn.Dropout(self.dropout, deterministic=not train)(jax.nn.softmax(logits))
         x = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(self.dtype), value)
         x = x.reshape(*x.shape[:-2], dim)

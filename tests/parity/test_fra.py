@@ -16,17 +16,34 @@ from facejax.interop import torch_layout
 from facejax.methods import fra
 
 STEPS_PER_EPOCH = TOTAL_STEPS = 10  # the vectors' EMA runs as in a run of 10 iterations
+# Two images a batch make fra_r50 ill-conditioned: the float32 rounding of its input alone moves the training forward
+# by 1.5e-5, that of the activations by 1e-4. It is therefore trained in float64, as the official code was for the
+# vectors, and held to the same tolerances; fra_small, and inference of both, are float32.
 CASES = {
-    "fra_small": {"variant": "resnet18", "embedding_dim": 32, "hidden_dim": 64, "size": 96, "batch": 8},
-    "fra_r50": {"variant": "resnet50", "embedding_dim": 256, "hidden_dim": 4096, "size": 224, "batch": 2},
+    "fra_small": {
+        "variant": "resnet18",
+        "embedding_dim": 32,
+        "hidden_dim": 64,
+        "size": 96,
+        "batch": 8,
+        "dtype": "float32",
+    },
+    "fra_r50": {
+        "variant": "resnet50",
+        "embedding_dim": 256,
+        "hidden_dim": 4096,
+        "size": 224,
+        "batch": 2,
+        "dtype": "float64",
+    },
 }
 
 
-def make_config(variant, embedding_dim, hidden_dim, size, first_rate):
+def make_config(variant, embedding_dim, hidden_dim, size, dtype, first_rate):
     return ml_collections.ConfigDict(
         {
             "image_size": size,
-            "dtype": "float32",
+            "dtype": dtype,
             "epochs": 1,
             "model": {
                 "backbone": variant,
@@ -65,18 +82,19 @@ def make_config(variant, embedding_dim, hidden_dim, size, first_rate):
 class Run:
     """Everything computed once for a case: forwards, gradients of step 0, and the states before and after."""
 
-    def __init__(self, vectors, variant, embedding_dim, hidden_dim, size, batch):
+    def __init__(self, vectors, variant, embedding_dim, hidden_dim, size, batch, dtype):
         self.vectors, self.variant = vectors, variant
         self.seed, self.steps = int(vectors["seed"]), int(vectors["steps"])
-        self.config = make_config(variant, embedding_dim, hidden_dim, size, float(vectors["step0/lr"]))
+        self.config = make_config(variant, embedding_dim, hidden_dim, size, dtype, float(vectors["step0/lr"]))
         self.method = fra.FRA(self.config, steps_per_epoch=STEPS_PER_EPOCH, total_steps=TOTAL_STEPS)
         self.initial = golden.state_dict(json.loads(str(vectors["shapes"])), self.seed)
         self.initial["center"][:] = 0
 
         def image(name):
-            return 4 * golden.image(name, (batch, 3, size, size), self.seed).transpose(0, 2, 3, 1) - 2
+            return 4 * golden.image(name, (batch, 3, size, size), self.seed).transpose(0, 2, 3, 1).astype(dtype) - 2
 
-        online, target = jax.device_put(interop.from_official(self.initial, variant=variant))
+        variables = interop.from_official(self.initial, variant=variant)
+        online, target = jax.tree.map(lambda array: jnp.asarray(array, dtype), variables)
         params, statistics = online["params"], {name: online[name] for name in ("batch_stats", "prototypes")}
         state = fra.TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -85,8 +103,11 @@ class Run:
             target=target,
             opt_state=self.method.optimizer.init(params),
         )
-        network, rng = self.method.network, jax.random.key(0)
-        self.eval = jax.jit(functools.partial(network.apply, train=False))(online, image("view1"))
+        rng = jax.random.key(0)
+        inference = fra.create_network(make_config(variant, embedding_dim, hidden_dim, size, "float32", 1.0))
+        self.eval = jax.jit(functools.partial(inference.apply, train=False))(
+            variables[0], image("view1").astype("float32")
+        )
 
         # One compiled function: the gradient and the outputs of the first training forwards are those of the step.
         @jax.jit
@@ -111,7 +132,9 @@ class Run:
 
 @pytest.fixture(scope="module", params=CASES)
 def run(request, goldens):
-    return Run(goldens(request.param), **CASES[request.param])
+    case = CASES[request.param]
+    with jax.enable_x64(case["dtype"] == "float64"):
+        return Run(goldens(request.param), **case)
 
 
 def assert_summaries(found, expected, names, norm_tolerance, projection_tolerance, floor):
