@@ -236,7 +236,7 @@ def paint_hair(g, p, strands, normal):
     x, _, z = p
     locks, fine = strands
     sideways = unit(jnp.stack([z + 3.0, jnp.zeros_like(x), -x]))
-    normal = unit(normal + sideways * (0.65 * locks + 0.45 * fine))
+    normal = unit(normal + sideways * (0.55 * locks + 0.40 * fine))
     return colour(g["hair"], x) * (1.0 + 0.8 * locks + 0.6 * fine), normal
 
 

@@ -82,7 +82,7 @@ def face_shape(scene: dict) -> dict:
     )
     corner = 0.15 + 1.25 * au[12] - 1.25 * au[15] - 0.40 * au[17] - 0.45 * au[20] - 0.2 * au[9]
     g["corner_y"] = g["mouth_y0"] + corner - 0.25 * drop
-    part = 0.55 * au[25]
+    part = 0.6 * jnp.maximum(au[25] - 0.1, 0.0)
     g["gap_up"] = 0.75 * part + 0.12 * drop * au[25] + 0.55 * au[9] * au[25] + 0.30 * au[12] * au[25]
     g["gap_low"] = (
         0.75 * part + 1.05 * drop * jnp.minimum(1.0, 2.0 * au[25] + 0.35) + (0.45 * au[20] + 0.60 * au[12]) * au[25]
@@ -259,15 +259,15 @@ def hair_distance(g, x, y, z):
     centre_y = -2.0
     t = (
         y
-        - 0.12 * wave(0.45 * x)
-        - 0.10 * wave(0.83 * x + 0.3)
+        - 0.07 * wave(0.45 * x)
+        - 0.05 * wave(0.83 * x + 0.3)
         + g["hair_tilt"] * (x - g["hair_shift"]) * smoothstep(2.0, 6.0, y)
     )
     rise = jnp.where(t > centre_y, 1.0, 0.45)
     window = ellipsoid(
         x, centre_y + (t - centre_y) * rise, z, (0.0, centre_y, 9.2), (g["hair_window"], g["hairline"] - centre_y, 8.2)
     )
-    d = smooth_max(d, -window, 1.4)
+    d = smooth_max(d, -window, 1.0 + 0.6 * jnp.maximum(top, 0.0))
     size = jnp.maximum(g["bun_r"], 1.0)
 
     def bun():
@@ -336,7 +336,7 @@ def relief(g, x, y, z):
     )
     lower_edge = g["mouth_y0"] - g["gap_low"] - g["lip_low"]
     d = d + (0.16 + 0.25 * au[17]) * bump((y - lower_edge + 0.5) / 0.55) * bump(x / 2.4)
-    d = d + 0.16 * au[17] * wave(x * 1.1 + 0.3) * wave(y * 1.1) * bump(x / 1.8) * bump((y - g["chin_y"] - 0.3) / 1.4)
+    d = d + 0.08 * au[17] * wave(x * 1.1 + 0.3) * wave(y * 1.1) * bump(x / 1.8) * bump((y - g["chin_y"] - 0.3) / 1.4)
     return d * front
 
 
@@ -345,7 +345,7 @@ def landmark_rays(g):
     k = jnp.arange(17) / 16
     turn = jnp.pi * k
     outward = jnp.stack([-jnp.cos(turn), -jnp.sin(turn), jnp.zeros(17)])
-    middle = jnp.stack([jnp.zeros(17), jnp.full(17, -0.9), 0.6 + 6.6 * jnp.sin(turn) ** 2])
+    middle = jnp.stack([jnp.zeros(17), jnp.full(17, -0.9), 2.0 + 5.2 * jnp.sin(turn) ** 2])
     # what follows is seen from the front: x and y are known
     x, y = [], []
 

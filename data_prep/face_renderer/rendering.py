@@ -117,7 +117,7 @@ def trace(g, ray, t, steps, pixel):
         t, miss, _, nearest, t_nearest = state
         d = settle(g, distance(g, *_at(g, ray, t)))
         previous, miss = miss, d * (1.0 / (pixel * t))
-        leaving = miss > previous  # past a rim: hurry on to what may be behind it
+        leaving = (miss > previous) & (miss > 1.0)  # past a rim: hurry on to what may be behind it
         closer = miss < nearest
         stride = jnp.where(leaving, 3.0 * d + 2.0 * pixel * t, 1.15 * d)
         return t + stride, miss, leaving, jnp.where(closer, miss, nearest), jnp.where(closer, t, t_nearest)
@@ -125,9 +125,9 @@ def trace(g, ray, t, steps, pixel):
     far = jnp.full_like(t, 1e3)
     t, miss, leaving, nearest, t_nearest = jax.lax.fori_loop(0, steps, step, (t, far, t < 0, far, t))
     missed = (leaving & (miss * pixel * t > 1.2)) | (t > g["distance"] + 40.0)
-    slow = ~missed & (miss > 1.0)  # on the way along a rim: too slow to tell what is behind
-    cover = jnp.where(slow & leaving & (nearest < 1.0), 1.0, jnp.clip(1.0 - nearest, 0.0, 1.0))
-    return jnp.where(missed | slow, t_nearest, t), jnp.where(missed | slow, cover, 1.0)
+    # Past a rim, but too slowly to tell what is behind: taken for the rim.
+    at_rim = missed | (leaving & (nearest < 1.0))
+    return jnp.where(at_rim, t_nearest, t), jnp.where(missed, jnp.clip(1.0 - nearest, 0.0, 1.0), 1.0)
 
 
 def trace_cones(g, ray, t, steps, width):
@@ -143,12 +143,13 @@ def shade(g, p, ray, pixel):
     """Colour [3, N] (linear) and region [N] of surface points `p`; `pixel` is a pixel's width there."""
     # normal from a tetrahedron about the point, as wide as a pixel: finer relief would only flicker
     e = jnp.clip(0.45 * pixel, 0.03, 0.25)
-    corners = p[:, None] + jnp.asarray(_TETRAHEDRON.T)[:, :, None] * e
-    skin, *others = surfaces(g, *corners)
-    field = functools.reduce(jnp.minimum, others, skin + geometry.relief(g, *corners))
+    offsets = np.concatenate([_TETRAHEDRON, np.zeros((1, 3), np.float32)])  # its corners, and the point itself
+    probes = p[:, None] + jnp.asarray(offsets.T)[:, :, None] * e
+    skin, hair, hat, cloth = settle(g, surfaces(g, *probes))
+    bumpy = skin[:4] + geometry.relief(g, *probes[:, :4])
+    field = functools.reduce(jnp.minimum, (hair[:4], hat[:4], cloth[:4]), bumpy)
     normal = settle(g, unit(jnp.einsum("ci,cn->in", _TETRAHEDRON, settle(g, field))))
-
-    skin, hair, hat, cloth = settle(g, surfaces(g, *p))
+    skin, hair, hat, cloth = skin[4], hair[4], hat[4], cloth[4]
     strands = settle(g, appearance.hair_strands(g, p))
     is_hair = edge(skin - hair + 0.5 * (strands[1] + 0.1), 1.2 * pixel + 0.2)
     is_cloth = edge(jnp.minimum(skin, hair) - cloth, pixel)

@@ -52,9 +52,9 @@ _HAIR_COLOURS = (  # linear RGB, weight
     ((0.200, 0.062, 0.022), 1.5),  # auburn
     ((0.360, 0.130, 0.035), 1.2),  # red
     ((0.480, 0.300, 0.120), 3),  # blond
-    ((0.720, 0.540, 0.290), 1.2),  # light blond
-    ((0.420, 0.410, 0.400), 1.3),  # grey
-    ((0.800, 0.780, 0.740), 0.7),  # white
+    ((0.620, 0.450, 0.230), 1.2),  # light blond
+    ((0.300, 0.293, 0.286), 1.3),  # grey
+    ((0.600, 0.580, 0.550), 0.7),  # white
 )
 _IRIS_COLOURS = (
     ((0.060, 0.028, 0.012), 4),  # dark brown
@@ -328,6 +328,8 @@ def scene(seed: int, person: int, image: int, *, label: int | None = None) -> di
     hat = float(rng.random() < 0.10)
     fields["hat"] = hat
     fields["brim"] = hat * float(rng.random() < 0.5)
+    if hat:  # presses the hair flat
+        fields |= {"hair_top": min(fields["hair_top"], 1.3), "hair_side": min(fields["hair_side"], 1.5), "bun_r": 0.0}
     fields["hat_y"] = rng.uniform(4.6, 6.2)
     fields["hat_colour"] = np.array(_CLOTHES[rng.integers(len(_CLOTHES))])
     fields["hat_b"] = np.array(_CLOTHES[rng.integers(len(_CLOTHES))])

@@ -48,19 +48,21 @@ def write(path: str | os.PathLike, *, seed: int = 0) -> None:
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg") or not path.parent.is_dir():
         raise UserError(f"--sheet={path}: must be a .png or .jpg file in a folder that exists")
-    people = range(3 * _COLUMNS)
-    rows = [
-        ("people", "", [scenes.scene(seed, i, 1) | dict(mask=0.0, hand=0.0, card=0.0) for i in people[k::3]])
-        for k in (0, 1)
-    ]
-    for person in (people[5], people[8]):
-        faces = [_posed(seed, person, label=label) for label in range(_COLUMNS)]
-        rows.append(("expressions", scenes.EXPRESSIONS, faces))
+    styles = {
+        scenes.identity(seed, i)["style"]: i for i in reversed(range(60))
+    }  # hair style -> first person who has it
+    plain = [i for i in range(60) if i not in styles.values()]
+    people = [*styles.values(), *plain][: 2 * _COLUMNS]
+    faces = [scenes.scene(seed, i, 1) | dict(mask=0.0, hand=0.0, card=0.0) for i in people]
+    rows = [("people", "", faces[::2]), ("", "", faces[1::2])]
+    for title, style in (("expressions", "long parting"), ("", "side parting")):
+        faces = [_posed(seed, styles.get(style, 0), label=label) for label in range(_COLUMNS)]
+        rows.append((title, scenes.EXPRESSIONS, faces))
     yaws = np.linspace(-60, 60, _COLUMNS)
     turns = [np.array([yaw, pitch, -0.12 * yaw]) for yaw, pitch in zip(yaws, (8, -6, 14, 0, -14, 6, -8), strict=True)]
-    poses = [f"{yaw:+.0f}, {pitch:+.0f}, {roll:+.0f}" for yaw, pitch, roll in turns]
-    rows.append(("yaw, pitch, roll", poses, [_posed(seed, people[2], pose=turn) for turn in turns]))
-    labelled = [scenes.scene(seed, i, 2) for i in people[2::3]]
+    poses = [f"{yaw:+.0f}, {pitch:+.0f}, {roll + 0:+.0f}" for yaw, pitch, roll in turns]
+    rows.append(("yaw, pitch, roll", poses, [_posed(seed, styles.get("bob", 0), pose=turn) for turn in turns]))
+    labelled = [scenes.scene(seed, i, 2) for i in plain[:_COLUMNS]]
     rows.append(("landmarks", "", labelled))
     rows.append(("regions", "", labelled))
 
@@ -88,6 +90,6 @@ def write(path: str | os.PathLike, *, seed: int = 0) -> None:
                 pen.text(at, captions[column], fill=(60, 60, 60), font=font, anchor="mm")
             k += 1
         top += height
-    if path.suffix.lower() == ".png":
-        canvas = canvas.quantize(256, dither=Image.Dither.FLOYDSTEINBERG)  # a third of the size
+    if path.suffix.lower() == ".png":  # 64 steps a channel: two thirds of the bytes, no difference to the eye
+        canvas = Image.fromarray(np.asarray(canvas) // 4 * 4 + 2)
     canvas.save(path, optimize=True)
