@@ -29,10 +29,9 @@ def begin_step(state: dict[str, jax.Array], step: jax.Array, steps_per_epoch: in
         "last": jnp.where(new_epoch, state["sum"] / steps_per_epoch, state["last"]),
         "before": jnp.where(new_epoch, state["last"], state["before"]),
     }
-    known = step >= 2 * steps_per_epoch
-    ratio = state["last"] / jnp.where(known, state["before"], 1)
-    weights = jnp.exp(ratio / TEMPERATURE)
-    return jnp.where(known, len(ratio) * weights / weights.sum(), 1), state
+    ratio = state["last"] / jnp.maximum(state["before"], 1e-12)
+    weights = len(ratio) * jax.nn.softmax(ratio / TEMPERATURE)
+    return jnp.where(step >= 2 * steps_per_epoch, weights, 1), state
 
 
 def end_step(state: dict[str, jax.Array], losses: jax.Array) -> dict[str, jax.Array]:

@@ -1,7 +1,5 @@
 """PCL: a decoder tells pose from face, then each has its contrast (Liu et al., CVPR 2023, arXiv:2211.13490)."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
@@ -20,6 +18,7 @@ UPDATES = {  # in the order of an iteration: the parts of the network that get a
     "pose": ("trunk", "pose_branch", "pose_projection"),
 }
 CONTRASTS = ("face", "pose")  # the losses that are weighted
+DECODINGS = {"s_f": (0, 1), "f_s": (1, 0), "s_s": (0, 0), "f_f": (1, 1)}  # of face and pose: source 0, mirror image 1
 NEGATIVES_OF = ("own_image", "all_images")
 WINDOW = 0.2  # half the side of a corner's window over the side of the image
 
@@ -62,7 +61,7 @@ class PCL:
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """A fresh state."""
-        images = jnp.zeros((2, self.config.image_size, self.config.image_size, 3))
+        images = jnp.zeros((len(DECODINGS), self.config.image_size, self.config.image_size, 3))
         variables = self.network.init(rng, images, train=True, method="run_all")
         params, batch_stats = (
             {part: tree for part, tree in variables[collection].items() if part in self.parts}
@@ -171,11 +170,14 @@ class PCL:
         features = self.network.apply({"params": params}, noisy)
         faces, poses = views_apart(features["face"]), views_apart(features["pose"])
         targets = [self._decoder_target(image) for image in (source, mirror)]
-        reconstruction = {}
-        for name, face, pose in (("s_f", 0, 1), ("f_s", 1, 0), ("s_s", 0, 0), ("f_f", 1, 1)):
-            apply = functools.partial(self._train, "decode")
-            decoded, statistics = apply(params, statistics, faces[face], poses[pose])
-            reconstruction[f"l1_{name}"] = jnp.abs(decoded - targets[pose]).mean()
+        # One pass for the four, each normalised by itself: a quarter of the operations, four times as large.
+        face = side_by_side(jnp.stack([faces[face] for face, _ in DECODINGS.values()]))
+        pose = side_by_side(jnp.stack([poses[pose] for _, pose in DECODINGS.values()]))
+        decoded, statistics = self._train("decode", params, statistics, face, pose)
+        reconstruction = {
+            f"l1_{name}": jnp.abs(image - targets[pose]).mean()
+            for image, (name, (_, pose)) in zip(views_apart(decoded, len(DECODINGS)), DECODINGS.items(), strict=True)
+        }
         orthogonality = losses.orthogonality(faces[0], poses[0]) + losses.orthogonality(faces[1], poses[1])
         loss = sum(reconstruction.values()) + orthogonality
         return loss, {**reconstruction, "orthogonality": orthogonality}, statistics
@@ -186,15 +188,19 @@ class PCL:
 
     def face_loss(self, params, statistics, inputs):
         """Two corners of an image agree among mixed features of other images."""
-        projected, statistics = self._train("project_face", params, statistics, side_by_side(inputs["views"]))
+        features = self._branch("face", params, side_by_side(inputs["views"]))
+        projected, statistics = self._train("project", params, statistics, features, "face")
         features = jnp.concatenate(views_apart(projected))
         temperature = self.config.loss.temperature
         return losses.mixed_info_nce(features, inputs["mix"], inputs["permutation"], temperature), {}, statistics
 
     def pose_loss(self, params, statistics, inputs):
         """Two augmentations of an image agree among mixed ones of its mirror image, whose pose is another."""
-        projected, statistics = self._train("project_pose", params, statistics, side_by_side(inputs["views"]))
-        negatives, statistics = self._train("project_pose", params, statistics, inputs["negatives"])
+        anchors = side_by_side(inputs["views"])
+        features = self._branch("pose", params, spread(jnp.concatenate([anchors, inputs["negatives"]])))
+        features, negatives = features[: len(anchors)], features[len(anchors) :]
+        projected, statistics = self._train("project", params, statistics, features, "pose")
+        negatives, statistics = self._train("project", params, statistics, negatives, "pose")
         images, count = inputs["mix"].shape
         if self.config.loss.negatives_of == "all_images":  # augmentation-major, then cut as if image-major
             negatives = negatives.reshape(images, count, -1).swapaxes(0, 1).reshape(negatives.shape)
@@ -204,8 +210,12 @@ class PCL:
         )
         return loss, {}, statistics
 
+    def _branch(self, branch, params, images):
+        """Flattened features [N, D] of one branch."""
+        return self.network.apply({"params": params}, images, branches=(branch,))[branch]
+
     def _train(self, method, params, statistics, *args):
-        """A training forward; returns its result and the moved statistics."""
+        """A forward in training mode; returns its result and the moved statistics."""
         return self.network.apply(
             {"params": params, **statistics}, *args, train=True, method=method, mutable=list(statistics)
         )
@@ -290,6 +300,7 @@ def create_network(config) -> models.PCLNetwork:
         projection_dim=model.projection_dim,
         decoder_size=model.decoder_size,
         dtype=jnp.dtype(config.dtype),
+        num_decodings=len(DECODINGS),
     )
 
 
@@ -335,9 +346,10 @@ def side_by_side(pair: jax.Array) -> jax.Array:
     return jnp.swapaxes(pair, 0, 1).reshape(-1, *pair.shape[2:])
 
 
-def views_apart(x: jax.Array) -> list[jax.Array]:
-    """The features [N, ...] of each of two views from those [2 N, ...] of `side_by_side`."""
-    return [x[0::2], x[1::2]]
+def views_apart(x: jax.Array, num_views: int = 2) -> list[jax.Array]:
+    """The results [N, ...] of each of V views from those [N V, ...] of `side_by_side`."""
+    x = x.reshape(-1, num_views, *x.shape[1:])
+    return [x[:, view] for view in range(num_views)]
 
 
 def in_a_row(images: list[jax.Array]) -> jax.Array:

@@ -37,6 +37,7 @@ class SimCLR(PCL):
 
     def face_loss(self, params, statistics, inputs):
         """Two views of an image agree among all others of the batch."""
-        projected, statistics = self._train("project_face", params, statistics, side_by_side(inputs["views"]))
+        features = self._branch("face", params, side_by_side(inputs["views"]))
+        projected, statistics = self._train("project", params, statistics, features, "face")
         features = jnp.concatenate(views_apart(projected))
         return losses.info_nce(features, self.config.loss.temperature), {}, statistics

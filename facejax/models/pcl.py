@@ -181,11 +181,13 @@ class Decoder(nn.Module):
       width: channels of the trunk's first layers, which the decoder's follow: 8 width, 4 width, ..., 2 width, 3.
       size: side of the image, a power of two; 64 is the published network.
       dtype: type of the computation.
+      num_views: decodings of each image in a training batch, which are normalised apart; see `BatchNorm`.
     """
 
     width: int = 64
     size: int = 64
     dtype: jnp.dtype = jnp.float32
+    num_views: int = 1
 
     @nn.compact
     def __call__(self, features, train: bool):
@@ -202,7 +204,7 @@ class Decoder(nn.Module):
             x = _upsample(nn.relu(x))
             x = layer(nn.Conv, f"conv{index}", channels, 9 * x.shape[-1], (3, 3))(x)
             if index < doublings:
-                x = BatchNorm(dtype=self.dtype, name=f"norm{index}")(x, train)
+                x = BatchNorm(self.num_views, dtype=self.dtype, name=f"norm{index}")(x, train)
         return jnp.tanh(x.astype(jnp.float32))
 
 
@@ -218,6 +220,8 @@ class PCLNetwork(nn.Module):
       projection_dim: width of the projections.
       decoder_size: side of the decoded image, a power of two.
       dtype: type of the computation; results are float32.
+      num_decodings: V, decodings of each image in a training batch; row i is the one number i mod V, and each number
+        is normalised by its own statistics.
     """
 
     width: int = 64
@@ -225,6 +229,7 @@ class PCLNetwork(nn.Module):
     projection_dim: int = 512
     decoder_size: int = 64
     dtype: jnp.dtype = jnp.float32
+    num_decodings: int = 1
 
     def setup(self):
         """Declares the submodules."""
@@ -232,7 +237,7 @@ class PCLNetwork(nn.Module):
         self.face_branch, self.pose_branch = Branch(self.dtype), Branch(self.dtype)
         self.face_projection = Projection(self.hidden_dim, self.projection_dim, self.dtype)
         self.pose_projection = Projection(self.hidden_dim, self.projection_dim, self.dtype)
-        self.decoder = Decoder(self.width, self.decoder_size, self.dtype)
+        self.decoder = Decoder(self.width, self.decoder_size, self.dtype, self.num_decodings)
 
     def __call__(self, images, branches: tuple[str, ...] = BRANCHES) -> dict[str, jax.Array]:
         """Embeds images [B, H, W, 3] in [0, 1].
@@ -244,13 +249,9 @@ class PCLNetwork(nn.Module):
         features = {"trunk": grid.reshape(len(grid), -1).astype(jnp.float32)}
         return features | {branch: getattr(self, f"{branch}_branch")(grid) for branch in branches}
 
-    def project_face(self, images, train: bool):
-        """Projections of the face branch, float32 [B, projection_dim]."""
-        return self.face_projection(self.face_branch(self.trunk(images)), train)
-
-    def project_pose(self, images, train: bool):
-        """Projections of the pose branch, float32 [B, projection_dim]."""
-        return self.pose_projection(self.pose_branch(self.trunk(images)), train)
+    def project(self, features, branch: str, train: bool):
+        """Projections, float32 [B, projection_dim], of the flattened features [B, D] of a branch."""
+        return getattr(self, f"{branch}_projection")(features, train)
 
     def decode(self, face, pose, train: bool):
         """Images float32 [B, decoder_size, decoder_size, 3] in [-1, 1] of the faces in the poses, both [B, D]."""

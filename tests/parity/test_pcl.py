@@ -111,8 +111,8 @@ class Run:
         apply = functools.partial(self.method.network.apply, variables)
         features = apply(images)
         return features | {
-            "face_proj": apply(images, train=False, method="project_face"),
-            "pose_proj": apply(images, train=False, method="project_pose"),
+            "face_proj": apply(features["face"], "face", train=False, method="project"),
+            "pose_proj": apply(features["pose"], "pose", train=False, method="project"),
             "decoded": apply(features["face"], features["pose"], train=False, method="decode"),
             "trunk100": apply(larger)["trunk"],
         }
