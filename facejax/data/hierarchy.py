@@ -1,0 +1,203 @@
+"""The order of records where an item is a group of them: an identity, of which a random video, of it a random frame.
+
+    tree = Hierarchy.read(source, ("identity", "video"))
+    order = ItemOrder(tree, streams=(256, 256, 10), batch_size=528, seed=0)
+    record = source[order.record_at(position)]  # for every position of the endless sequence of records
+
+Nothing has a state: what stands at a position is a function of (seed, position) alone, so that a run goes on where it
+was killed, and hosts and worker processes need not know of each other.
+"""
+
+import functools
+import io
+import itertools
+import logging
+import os
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+from tqdm import tqdm
+
+from facejax.data.records import RecordSource
+from facejax.data.tfrecord import CorruptRecord
+from facejax.errors import UserError
+
+_READERS = 16  # threads; they wait for the disk more than they work
+
+
+class Hierarchy:
+    """Records grouped by their labels, from the outermost group inwards.
+
+    Args:
+      records: indices of the records, int [N].
+      labels: an array [N] of integers or texts for each level; none makes every record an item of its own. Labels need
+        only differ within the group above: every identity may have a video 0.
+
+    Example:
+      >>> tree = Hierarchy(np.arange(3), [np.array([7, 7, 9]), np.array(["a", "b", "a"])])
+      >>> len(tree), tree.pick(0, [1, 0]), tree.pick(1, [5, 8])  # 7, its second video; 9, its only one
+      (2, 1, 2)
+    """
+
+    def __init__(self, records: np.ndarray, labels: Sequence[np.ndarray] = ()):
+        codes = [np.unique(level, return_inverse=True)[1] for level in labels]
+        order = np.lexsort((records, *reversed(codes)))  # the records of a group side by side
+        self._records = np.asarray(records)[order]
+        different = np.zeros(max(len(records) - 1, 0), bool)
+        borders = []  # of the groups of each level, counted in records
+        for code in codes:
+            different = different | (np.diff(code[order]) != 0)
+            borders.append(np.concatenate([[0], np.flatnonzero(different) + 1, [len(records)]]))
+        borders.append(np.arange(len(records) + 1))
+        # Counted in groups of the level below: group g of level k holds starts[k][g] to starts[k][g + 1] of them.
+        self._starts = [np.searchsorted(inner, outer) for outer, inner in itertools.pairwise(borders)]
+
+    @classmethod
+    def read(cls, source: RecordSource, fields: Sequence[str], *, skip_corrupt: bool = False) -> "Hierarchy":
+        """The hierarchy of a source's records by integer or text fields; none: every record is an item.
+
+        All records are read for it once; the labels are then kept beside them, if that folder can be written.
+
+        Args:
+          source: the records.
+          fields: labels of the levels, outermost first: ("identity", "video").
+          skip_corrupt: leave out records that cannot be read.
+
+        Raises:
+          UserError: a field that the records lack, or that is neither an integer nor a text.
+          CorruptRecord: a record cannot be read (unless `skip_corrupt`).
+        """
+        if not fields:
+            return cls(np.arange(len(source)))
+        return cls(*read_labels(source, fields, skip_corrupt))
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self._starts[0]) - 1 if self._starts else len(self._records)
+
+    @property
+    def depth(self) -> int:
+        """Choices that lead from an item to a record."""
+        return len(self._starts)
+
+    def pick(self, item: int, choices: Sequence[int]) -> int:
+        """The record of an item that `choices` lead to, one a level, modulo the number of groups there."""
+        for starts, choice in zip(self._starts, choices, strict=True):
+            item = starts[item] + int(choice) % (starts[item + 1] - starts[item])
+        return int(self._records[item])
+
+    def checksum(self) -> int:
+        """Tells hierarchies apart."""
+        return functools.reduce(
+            lambda crc, array: zlib.crc32(array.tobytes(), crc), self._starts, zlib.crc32(self._records)
+        )
+
+
+class ItemOrder:
+    """The endless order of records for updates that draw independent batches of items.
+
+    A batch holds the streams one after the other. In each epoch every stream goes through the items in a permutation of
+    its own, so that no item is twice in a stream's part of a batch; of an item, a random record is taken.
+
+    Args:
+      hierarchy: the items.
+      streams: rows of a batch for each stream.
+      batch_size: rows of a batch on all hosts, the sum of the streams or more; the rest goes to the last stream.
+      seed: of everything that is drawn.
+
+    Raises:
+      UserError: fewer items than the largest stream has rows.
+    """
+
+    def __init__(self, hierarchy: Hierarchy, *, streams: Sequence[int], batch_size: int, seed: int):
+        self._hierarchy, self._seed, self._batch_size = hierarchy, seed, batch_size
+        self._ends = np.cumsum([*streams[:-1], batch_size - sum(streams[:-1])])
+        self._sizes = np.diff(self._ends, prepend=0)
+        self.steps_per_epoch = len(hierarchy) // int(self._sizes.max())
+        if not self.steps_per_epoch:
+            raise UserError(
+                f"the data set has {len(hierarchy)} items (groups by the first field of config.data.hierarchy, or "
+                f"records), fewer than the {self._sizes.max()} of a batch: use smaller batches or more data"
+            )
+
+    def __len__(self) -> int:
+        """Records in an epoch."""
+        return self.steps_per_epoch * self._batch_size
+
+    def record_at(self, position: int) -> int:
+        """The record at a position of the endless order; batch b has positions b * batch_size and on."""
+        batch, row = divmod(position, self._batch_size)
+        epoch, step = divmod(batch, self.steps_per_epoch)
+        stream = int(np.searchsorted(self._ends, row, "right"))
+        size = int(self._sizes[stream])
+        place = step * size + row - (int(self._ends[stream]) - size)
+        item = grain.experimental.index_shuffle(
+            place, max_index=len(self._hierarchy) - 1, seed=_draw(self._seed, epoch, stream)[0], rounds=4
+        )
+        choices = _draw(self._seed, epoch, stream, place, count=self._hierarchy.depth)
+        return self._hierarchy.pick(item, choices)
+
+    def fingerprint(self) -> dict[str, int]:
+        """What the order depends on."""
+        return {
+            "seed": self._seed,
+            "num_records": len(self),
+            "global_batch_size": self._batch_size,
+            "checksum": zlib.crc32(self._ends.tobytes(), self._hierarchy.checksum()),
+        }
+
+
+def _draw(*key: int, count: int = 1) -> list[int]:
+    """Random integers that depend on the key only."""
+    return np.random.SeedSequence(key).generate_state(count).tolist()
+
+
+def read_labels(source: RecordSource, fields: Sequence[str], skip_corrupt: bool) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Indices of the records that can be read, and their labels, from where an earlier call kept them, if any did."""
+    for field in fields:
+        feature = source.features[field] if field in source.features else None
+        if not isinstance(feature, tfds.features.Text) and (
+            feature is None or feature.shape != () or not np.issubdtype(feature.np_dtype, np.integer)
+        ):
+            raise UserError(
+                f"config.data.hierarchy: {source} has no field '{field}' that is an integer or a text; "
+                f"it has: {', '.join(sorted(source.features))}"
+            )
+    shard = epath.Path(source.where(0).rpartition(", record ")[0])
+    cache = shard.parent / f".{shard.name.rpartition('-of-')[0].rpartition('-')[0]}.{'-'.join(fields)}.npz"
+    try:
+        with np.load(io.BytesIO(cache.read_bytes())) as kept:
+            columns = [kept[field] for field in fields]
+        if all(len(column) == len(source) for column in columns):
+            return np.arange(len(source)), columns
+    except (OSError, ValueError, KeyError):
+        pass  # none yet, or not readable: read the records
+
+    def read(i):
+        try:
+            record = source[i]
+        except CorruptRecord as error:
+            if not skip_corrupt:
+                raise
+            logging.warning("skipped %s", error)
+            return None
+        return i, *(record[field] for field in fields)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        rows = list(tqdm(pool.map(read, range(len(source))), "reading labels", len(source), unit=" records", delay=2))
+    indices, *columns = (np.array(column) for column in zip(*filter(None, rows), strict=True))
+    if len(indices) == len(source):
+        content = io.BytesIO()
+        np.savez_compressed(content, **dict(zip(fields, columns, strict=True)))
+        temporary = cache.parent / f"{cache.name}.{os.getpid()}"
+        try:
+            temporary.write_bytes(content.getvalue())
+            temporary.replace(cache)
+        except OSError:
+            pass  # a folder that cannot be written: the labels live in memory
+    return indices, columns
