@@ -19,8 +19,9 @@ def landmark_links(key: str = "", path: str = "") -> list[Link]:
     links = _conv_norm(f"{features}.0", 0, f"{path}trunk/stem")
     for index, (_, _, _, squeeze_excite, _, _) in enumerate(BLOCKS, start=1):
         there, here = f"{features}.{index}.conv", f"{path}trunk/block{index}"
-        for number, name in ((0, "expand"), (3, "depthwise"), (7, "project")):
-            links += _conv_norm(there, number, f"{here}/{name}")
+        links += _conv_norm(there, 0, f"{here}/expand") + _conv_norm(there, 7, f"{here}/project")
+        links += linear(f"{there}.3", f"{here}/depthwise", CONV, bias=False)
+        links += batch_norm(f"{there}.4", f"{here}/depthwise_norm")
         if squeeze_excite:
             links += linear(f"{there}.5.fc.0", f"{here}/squeeze_excite/reduce", bias=False)
             links += linear(f"{there}.5.fc.2", f"{here}/squeeze_excite/expand", bias=False)
