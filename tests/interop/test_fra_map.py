@@ -16,6 +16,7 @@ def abstract_variables(variant):
     model = {
         "backbone": variant,
         "width": 4,
+        "output_stride": 32,
         "embedding_dim": 8,
         "hidden_dim": 6,
         "num_regions": 3,

@@ -26,6 +26,7 @@ def make_config(**changes):
             "model": {
                 "backbone": "resnet18",
                 "width": 4,
+                "output_stride": 32,
                 "embedding_dim": 8,
                 "hidden_dim": 16,
                 "num_regions": 3,

@@ -48,6 +48,7 @@ def make_config(variant, embedding_dim, hidden_dim, size, dtype, first_rate):
             "model": {
                 "backbone": variant,
                 "width": 64,
+                "output_stride": 32,
                 "embedding_dim": embedding_dim,
                 "hidden_dim": hidden_dim,
                 "num_regions": 8,
