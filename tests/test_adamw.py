@@ -1,0 +1,78 @@
+"""AdamW with groups, frozen parameters and clipping against NumPy in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from facejax import adamw
+
+STEPS, FROZEN = 5, 2
+
+
+class Reference:
+    """AdamW of one parameter, in float64."""
+
+    def __init__(self, param):
+        self.param, self.first, self.second, self.count = np.float64(param), 0.0, 0.0, 0
+
+    def step(self, gradient, rate, decay):
+        self.count += 1
+        self.first = 0.9 * self.first + 0.1 * gradient
+        self.second = 0.999 * self.second + 0.001 * gradient**2
+        mean, square = self.first / (1 - 0.9**self.count), self.second / (1 - 0.999**self.count)
+        self.param = self.param * (1 - rate * decay) - rate * mean / (np.sqrt(square) + 1e-8)
+
+
+def run(optimizer, params, gradients):
+    @jax.jit
+    def step(params, state, gradient):
+        updates, state = optimizer.update(gradient, state, params)
+        return jax.tree.map(jnp.add, params, updates), state
+
+    state = optimizer.init(params)
+    for gradient in gradients:
+        params, state = step(params, state, gradient)
+    return params
+
+
+def random_tree(rng):
+    shapes = {"head": {"last_layer": (3, 4)}, "block": {"kernel": (4, 2), "bias": (2,)}}
+    return jax.tree.map(
+        lambda shape: rng.normal(size=shape).astype(np.float32), shapes, is_leaf=lambda x: isinstance(x, tuple)
+    )
+
+
+def test_dino_adamw():
+    rng = np.random.default_rng()
+    params, gradients = random_tree(rng), [random_tree(rng) for _ in range(STEPS)]
+    rates, decays = rng.uniform(0.01, 0.1, STEPS), rng.uniform(0.1, 0.4, STEPS)
+    optimizer = adamw.dino_adamw(
+        lambda step: jnp.asarray(rates, jnp.float32)[step],
+        weight_decay=lambda step: jnp.asarray(decays, jnp.float32)[step],
+        max_norm=1.5,
+        frozen=lambda path: path == "head/last_layer",
+        frozen_steps=FROZEN,
+    )
+    found = run(optimizer, params, gradients)
+    references = jax.tree.map(Reference, params)
+    for step, gradient in enumerate(gradients):
+        clipped = jax.tree.map(lambda g: g * min(1, 1.5 / (np.linalg.norm(np.float64(g)) + 1e-6)), gradient)
+        rate, decay = rates[step], decays[step]
+        if step >= FROZEN:
+            references["head"]["last_layer"].step(clipped["head"]["last_layer"], rate, decay)
+        references["block"]["kernel"].step(clipped["block"]["kernel"], rate, decay)
+        references["block"]["bias"].step(clipped["block"]["bias"], rate, 0)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b.param, rtol=2e-5, atol=1e-6), found, references)
+
+
+def test_grouped_adamw():
+    rng = np.random.default_rng()
+    params, gradients = random_tree(rng), [random_tree(rng) for _ in range(STEPS)]
+    groups = {"head/last_layer": (1.0, 0.1), "block/kernel": (0.25, 0.2), "block/bias": (0.5, 0.0)}
+    found = run(adamw.grouped_adamw(0.1, lambda path, _: groups[path]), params, gradients)
+    for path, (scale, decay) in groups.items():
+        outer, inner = path.split("/")
+        reference = Reference(params[outer][inner])
+        for gradient in gradients:
+            reference.step(gradient[outer][inner], 0.1 * scale, decay)
+        np.testing.assert_allclose(found[outer][inner], reference.param, rtol=2e-5, atol=1e-6)
