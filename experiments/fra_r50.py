@@ -55,6 +55,7 @@ def get_config(arg=None):
     config.model = dict(
         backbone="resnet50",
         width=64,
+        output_stride=32,  # pixels a cell of the grid that regions are found on
         embedding_dim=256,
         hidden_dim=4096,
         num_regions=8,
@@ -93,10 +94,19 @@ def get_config(arg=None):
     config.log_every_steps = 50
     config.profile_steps = ()  # (first, last)
 
-    faces = "datasets/synthetic_faces_112"
-    config.synthetic_faces = dict(folder=faces, size=112, train_identities=200, test_identities=50, seed=0)
+    faces = "datasets/synthetic_faces_112"  # rendered when a run begins and they are not there
+    config.synthetic_faces = dict(
+        folder=faces, size=112, train_identities=250, test_identities=60, images_per_identity=12, seed=0
+    )
     config.evaluate_every_steps = 10_000  # besides the start and the end
-    config.evaluations = {}
+    people = dict(data=faces, groups="identity")
+    config.evaluations = dict(
+        expression=dict(people, label="expression", probes=("knn", "linear")),
+        # The people of the two splits differ, so each is looked for among the images of the same split.
+        identity=dict(data=faces, label="identity", probes=("retrieval", "knn"), train_split="test", test_split="test"),
+        attributes=dict(people, label="attributes", probes=("linear",)),
+        pose=dict(people, label="pose", probes=("ridge",), names=("yaw", "pitch", "roll")),
+    )
     if arg == "demo":
         shrink(config)
     return config
@@ -108,9 +118,11 @@ def shrink(config):
     config.batch_size = 64
     config.image_size = 64
     config.dtype = "float32"
-    config.data.folder = config.synthetic_faces.folder = "datasets/synthetic_faces_64"
-    config.data.image_size = config.synthetic_faces.size = 64
-    config.data.num_workers = 0
+    faces = "datasets/synthetic_faces_64"
+    config.synthetic_faces.update(folder=faces, size=64)
+    config.data.update(folder=faces, image_size=64, num_workers=0)
+    for evaluation in config.evaluations.values():
+        evaluation.data = faces
     config.model.update(backbone="resnet18", width=16, embedding_dim=64, hidden_dim=256)
     config.optimizer.update(learning_rate=0.9, warmup_epochs=2)
     config.checkpoint.every_steps = 200

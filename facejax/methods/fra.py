@@ -190,11 +190,13 @@ def check(config) -> None:
     if model.backbone not in resnet.VARIANTS:
         known = ", ".join(resnet.VARIANTS)
         raise UserError(f"config.model.backbone: unknown backbone {model.backbone!r}; known are {known}")
-    grid = math.ceil(config.image_size / resnet.STRIDE)
+    if model.output_stride not in resnet.OUTPUT_STRIDES:
+        raise UserError(f"config.model.output_stride: {model.output_stride} is none of {resnet.OUTPUT_STRIDES}")
+    grid = math.ceil(config.image_size / model.output_stride)
     if grid < 2:
         raise UserError(
             f"config.image_size: {config.image_size} px give {model.backbone} a grid of {grid}x{grid} cells; "
-            f"at least 2x2 are needed, from {resnet.STRIDE + 1} px on"
+            f"at least 2x2 are needed, from {model.output_stride + 1} px on"
         )
     if model.embedding_dim % 4 or model.embedding_dim % model.decoder_heads:
         raise UserError(
@@ -212,7 +214,7 @@ def create_network(config) -> FRANetwork:
     """The network that a config describes."""
     dtype, model = jnp.dtype(config.dtype), config.model
     return FRANetwork(
-        backbone=resnet.ResNet(model.backbone, model.width, dtype, num_views=2),
+        backbone=resnet.ResNet(model.backbone, model.width, model.output_stride, dtype, num_views=2),
         embedding_dim=model.embedding_dim,
         hidden_dim=model.hidden_dim,
         num_regions=model.num_regions,

@@ -75,7 +75,7 @@ VARIANTS = {  # name: block, blocks a stage, factor on the width
     "resnet50x2": (Bottleneck, (3, 4, 6, 3), 2),
     "resnet101": (Bottleneck, (3, 4, 23, 3), 1),
 }
-STRIDE = 32  # pixels a cell of the final grid
+OUTPUT_STRIDES = (8, 16, 32)
 
 
 class ResNet(nn.Module):
@@ -84,12 +84,15 @@ class ResNet(nn.Module):
     Attributes:
       variant: a key of `VARIANTS`.
       width: channels of the stem and of the first stage's inner convolutions; 64 is the published network.
+      output_stride: pixels a cell of the final grid, one of `OUTPUT_STRIDES`; below 32, the published network's, the last
+        stages do not stride: small images keep a grid that regions can be found on.
       dtype: type of the computation; parameters and statistics are float32.
       num_views: views of each image in a training batch, see `BatchNorm`.
     """
 
     variant: str = "resnet50"
     width: int = 64
+    output_stride: int = 32
     dtype: jnp.dtype = jnp.float32
     num_views: int = 1
 
@@ -101,7 +104,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images, train: bool):
-        """Normalised images [B, H, W, 3] -> grid of features [B, ceil(H / 32), ceil(W / 32), channels]."""
+        """Normalised images [B, H, W, 3] -> features [B, ceil(H / output_stride), ceil(W / output_stride), channels]."""
         block, depths, factor = VARIANTS[self.variant]
         width = self.width * factor
         x = _conv(width, 7, 2, self.dtype, "conv1")(images.astype(self.dtype))
@@ -109,7 +112,7 @@ class ResNet(nn.Module):
         x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
         for stage, depth in enumerate(depths):
             for index in range(depth):
-                stride = 2 if stage > 0 and index == 0 else 1
+                stride = 2 if stage > 0 and index == 0 and 4 * 2**stage <= self.output_stride else 1
                 name = f"layer{stage + 1}_{index}"
                 x = block(width * 2**stage, stride, self.dtype, self.num_views, name=name)(x, train)
         return x
