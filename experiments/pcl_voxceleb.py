@@ -6,8 +6,8 @@ arXiv 2211.13490.
     python -m data_prep.voxceleb --source=VOXCELEB1 --out=datasets/voxceleb1
     python -m facejax.main --config=experiments/pcl_voxceleb.py --workdir=gs://BUCKET/pcl_voxceleb
 
-Hardware: an iteration encodes 2,044 images of 64 px and decodes 1,024 in three updates; one device with 16 GB runs it,
-and up to 16 devices share it.
+Hardware: an iteration encodes 2,044 images of 64 px and decodes 1,024 in three updates; docs/pcl_step.md has its memory
+and operations. It wants a device with 24 GB, or shares them among up to 16.
 
     python -m facejax.main --config=experiments/pcl_voxceleb.py:demo --workdir=workdirs/pcl
 

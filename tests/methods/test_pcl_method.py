@@ -1,5 +1,7 @@
 """PCL as the loop sees it: a tiny network on random pictures. The numbers are checked in tests/parity."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,13 +99,14 @@ def test_every_step_draws_anew(trained):
 
 def test_encode(trained, rng):
     images = rng.integers(0, 256, (3, 16, 16, 3), np.uint8)
-    features = trained.method.encode(trained.states[-1].variables, images)
+    encode = jax.jit(trained.method.encode)
+    features = encode(trained.states[-1].variables, images)
     assert {name: (x.shape, x.dtype) for name, x in features.items()} == dict.fromkeys(
         ("trunk", "face", "pose"), ((3, 8), jnp.float32)
     )
-    alone = trained.method.encode(trained.states[-1].variables, images[1:2])
+    alone = encode(trained.states[-1].variables, np.stack([images[1]] * 3))
     for name in features:
-        np.testing.assert_allclose(features[name][1:2], alone[name], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(features[name][1], alone[name][0], rtol=1e-4, atol=1e-6)
 
 
 def test_pictures(trained, rng):
@@ -115,12 +118,11 @@ def test_pictures(trained, rng):
     np.testing.assert_array_equal(rows["reconstructions"][0], images)
     np.testing.assert_array_equal(rows["reconstructions"][1], images[:, :, ::-1])
     np.testing.assert_array_equal(rows["pose_swaps"][0], images)
-    face, pose = (trained.method.encode(variables, x)[branch] for x, branch in ((images, "face"), (images, "pose")))
+    features = trained.method.encode(variables, images)
+    decode = jax.jit(functools.partial(trained.method.pictures.__self__.network.apply, train=False, method="decode"))
     for shift in (1, 2, 3):
         np.testing.assert_array_equal(rows["pose_swaps"][2 * shift - 1], np.roll(images, -shift, axis=0))
-        drawn = trained.method.pictures.__self__.network.apply(
-            variables, face, np.roll(pose, -shift, axis=0), train=False, method="decode"
-        )
+        drawn = decode(variables, features["face"], np.roll(features["pose"], -shift, axis=0))
         expected = 255 * jax.image.resize(drawn, images.shape, "bilinear").clip(0, 1)
         np.testing.assert_allclose(rows["pose_swaps"][2 * shift], expected, atol=1)
     assert pictures["pose_swaps"].dtype == np.uint8
