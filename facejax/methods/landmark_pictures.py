@@ -40,18 +40,18 @@ def draw(images, points, tokens, attention, *, patch_size: int, geometry: str) -
             jnp.broadcast_to(_hues(len(chosen)), (len(images), len(chosen), 3)),
             radius=3.0,
         ),
-        "patches": _as_picture((mosaic + 1) * 127.5),
+        "patches": _enlarged(_as_picture((mosaic + 1) * 127.5)),
         "attention": _dots(images, points, _heat(attention), radius=2.0),
     }
 
 
 def attention_map(images, attention) -> jax.Array:
-    """uint8 images [N, S, S, 3] in grey, and in red what the class token attends to on a grid [N, P], P square."""
+    """uint8 images [N, S, S, 3] in grey and enlarged, in red what the class token attends to on a grid [N, P]."""
     side = int(attention.shape[1] ** 0.5)
     grid = (attention / attention.max(-1, keepdims=True)).reshape(-1, side, side)
     strength = jax.image.resize(grid, (len(images), *images.shape[1:3]), "bilinear")[..., None]
     grey = _grey(images)
-    return _as_picture(grey * (1 - strength) + strength * jnp.array([255.0, 60.0, 0.0]))
+    return _enlarged(_as_picture(grey * (1 - strength) + strength * jnp.array([255.0, 60.0, 0.0])))
 
 
 def _hues(count: int) -> np.ndarray:
@@ -67,7 +67,7 @@ def _dots(images, points, colors, *, radius: float):
     """Discs with soft rims on the enlarged images; where discs overlap, the nearest centre wins."""
     size = ZOOM * images.shape[1]
     centre = (jnp.arange(size) + 0.5) / ZOOM - 0.5  # of the picture's pixels, in pixels of the image
-    canvas = jnp.repeat(jnp.repeat(_grey(images), ZOOM, 1), ZOOM, 2)
+    canvas = _enlarged(_grey(images))
 
     def one(arguments):
         canvas, points, colors = arguments
@@ -78,6 +78,10 @@ def _dots(images, points, colors, *, radius: float):
         return canvas * (1 - cover) + cover * colors[nearest]
 
     return _as_picture(jax.lax.map(one, (canvas, points, colors)))
+
+
+def _enlarged(images):
+    return jnp.repeat(jnp.repeat(images, ZOOM, 1), ZOOM, 2)
 
 
 def _grey(images):

@@ -1,0 +1,141 @@
+"""Recognition as the loop uses it, and the chain of LAFS' stages."""
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_faces as tiny
+
+from facejax.checkpoints import Checkpoints
+from facejax.errors import UserError
+
+GRID = {
+    "model.landmarks": False,
+    "view.flip": 0.0,
+    "view.crop_scale": (1.0, 1.0),
+    "erasing.probability": 0.0,
+    "optimizer.warmup_epochs": 0,
+    "optimizer.learning_rate": 1e-2,
+    "optimizer.groups": "end_to_end",
+}
+
+
+@pytest.fixture(scope="module")
+def grid():
+    """fViT without augmentation, which compiles quickly: method, state, step."""
+    method = tiny.make_method(tiny.make_config("finetune", **GRID))
+    return method, jax.jit(method.init)(jax.random.key(0), tiny.make_batch()), jax.jit(method.train_step)
+
+
+def test_what_the_loop_must_know(grid):
+    method, state, _ = grid
+    assert method.fields == ("image", "identity") and method.num_classes == {"identity": tiny.CLASSES}
+    assert state.params["classifier"].shape == (256, 128)  # padded
+
+
+def test_it_learns_a_batch(grid):
+    _, state, step = grid
+    totals = []
+    for _ in range(12):
+        state, metrics = step(state, tiny.make_batch(), jax.random.key(1))
+        totals.append(float(metrics["total"]))
+    assert totals[-1] < totals[0] - 5
+    assert metrics["learning_rate"] < 1e-3
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch():
+    states = []
+    for parts in (1, 2):
+        method = tiny.make_method(tiny.make_config("finetune", **GRID, **{"optimizer.accumulation": parts}))
+        state = jax.jit(method.init)(jax.random.key(0), tiny.make_batch())
+        states.append(jax.jit(method.train_step)(state, tiny.make_batch(), jax.random.key(1))[0])
+    # Moments are linear in the gradient.
+    first, second = (state.opt_state[0].mu for state in states)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-3 * max(float(jnp.abs(a).max()), 1e-7)),
+        first,
+        second,
+    )
+
+
+def test_a_label_that_is_no_class_makes_the_loss_nan(grid):
+    _, state, step = grid
+    batch = tiny.make_batch() | {"identity": jnp.full(tiny.BATCH, tiny.CLASSES)}
+    assert jnp.isnan(step(state, batch, jax.random.key(1))[1]["total"])
+
+
+def save(workdir, state):
+    checkpoints = Checkpoints(workdir)
+    checkpoints.save(1, state, iter(grain.MapDataset.range(2).to_iter_dataset()))
+    checkpoints.close()
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """Workdirs of a first and of a second stage, whose arrays tell where they are from."""
+    folder = tmp_path_factory.mktemp("stages")
+    states = {}
+    for name in ("finetune", "lafs"):
+        method = tiny.make_method(tiny.make_config(name))
+        shapes = jax.eval_shape(method.init, jax.random.key(0), tiny.make_batch())
+        rng = np.random.default_rng()
+        state = jax.tree.map(lambda x, rng=rng: jnp.asarray(rng.uniform(size=x.shape), x.dtype), shapes)
+        save(folder / name, state)
+        states[name] = method, state
+    return folder, states
+
+
+def test_the_chain_of_stages(stages):
+    folder, states = stages
+    (_, first), (_, second) = states["finetune"], states["lafs"]
+    landmarks = {
+        "params": first.params["landmark_network"],
+        "batch_stats": first.statistics["batch_stats"]["landmark_network"],
+    }
+
+    method = tiny.make_method(tiny.make_config("lafs", landmark_network=str(folder / "finetune")))
+    fresh = jax.tree.map(jnp.zeros_like, second)
+    loaded = method.start_from(fresh)
+    tiny.assert_trees_equal(loaded.statistics["landmark_network"], landmarks)
+    tiny.assert_trees_equal(loaded.params, fresh.params)
+
+    sources = {"initialize_from.transformer": str(folder / "lafs")}
+    for source in ("finetune", "lafs"):  # the second stage has the landmark network of the first in it
+        sources["initialize_from.landmark_network"] = str(folder / source)
+        method = tiny.make_method(tiny.make_config("finetune", **sources))
+        loaded = method.start_from(jax.tree.map(jnp.zeros_like, first))
+        tiny.assert_trees_equal(loaded.params["transformer"], second.target["params"]["transformer"])
+        network = landmarks if source == "finetune" else second.statistics["landmark_network"]
+        tiny.assert_trees_equal(loaded.params["landmark_network"], network["params"])
+        tiny.assert_trees_equal(loaded.statistics["batch_stats"]["landmark_network"], network["batch_stats"])
+        assert not loaded.params["classifier"].any()
+
+
+def test_weights_that_do_not_fit(stages, tmp_path):
+    folder, states = stages
+    config = tiny.make_config("lafs", landmark_network=str(folder / "finetune"), **{"model.num_points": 9})
+    method = tiny.make_method(config)
+    state = jax.eval_shape(method.init, jax.random.key(0), tiny.make_batch())
+    with pytest.raises(
+        UserError, match=r"does not fit the model: params/output/bias: found \(32,\), the model has \(18,\)"
+    ):
+        method.start_from(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state))
+    for source, message in (("nowhere", "there is no "), ("", "has no complete checkpoint")):
+        method = tiny.make_method(tiny.make_config("lafs", landmark_network=str(tmp_path / source)))
+        with pytest.raises(UserError, match=message):
+            method.start_from(states["lafs"][1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classifier.loss": "softmax"}, "unknown 'softmax'; known are cosface, arcface"),
+        ({"classifier.num_classes": 1}, "1 must be the number of identities"),
+        ({"optimizer.accumulation": 3}, "4 cannot be cut into 3"),
+        ({"optimizer.groups": "none"}, "unknown 'none'; known are end_to_end, layer_decay, layer_decay_official"),
+    ],
+)
+def test_what_cannot_work(changes, message):
+    with pytest.raises(UserError, match=message):
+        tiny.make_method(tiny.make_config("finetune", **changes))
