@@ -104,7 +104,7 @@ def shrink(config):
     config.data.update(folder=faces, image_size=64, num_workers=0, hierarchy=("identity",))  # there are no videos
     for evaluation in config.evaluations.values():
         evaluation.data = faces
-    config.model.update(width=16, hidden_dim=256, projection_dim=64, decoder_size=32)
+    config.model.update(width=8, hidden_dim=256, projection_dim=64, decoder_size=32)
     config.loss.pose_negatives = 16
     config.optimizer.learning_rate = 1e-3
     config.checkpoint.every_steps = 100
