@@ -14,7 +14,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from facejax import methods, sharding, train
-from facejax.data import embedded, records
+from facejax.data import embedded
 
 config_flags.DEFINE_config_file("config", None, "experiment", lock_config=True)
 flags.DEFINE_integer("steps", 30, "steps that are timed, after two that are not")
@@ -26,14 +26,14 @@ def main(_):
     config, steps = flags.FLAGS.config, flags.FLAGS.steps
     mesh = sharding.make_mesh(config.mesh)
     embedded.render_if_missing(config.synthetic_faces, needed={config.data.folder})
-    source = records.open_split(config.data.folder, config.data.split)
+    source = train.open_training_split(config)
     steps_per_epoch, total_steps = train.run_length(config, source)
     method = methods.create(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     began = time.perf_counter()
-    step_function, initial_state, _ = train.compile_step(config, method, mesh)
+    step_function, initial_state, _ = train.compile_step(config, method, mesh, source)
     compile_seconds = time.perf_counter() - began
 
-    batches = train.training_batches(config, source, mesh)
+    batches = train.training_batches(config, source, mesh, method.fields)
     rng = jax.random.key(config.seed)
     resident = next(batches)
     state = initial_state()

@@ -61,24 +61,24 @@ def train(config, workdir) -> dict:
 
     # --- State and step
     method = methods.create(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-    step_function, initial_state, abstract_state = compile_step(config, method, mesh)
+    step_function, initial_state, abstract_state = compile_step(config, method, mesh, source)
     rng = jax.random.fold_in(jax.random.key(config.seed), STEPS)
 
     # --- Checkpoints: go on where the newest complete one stands
     checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, keep_period=config.checkpoint.keep_period)
-    batches = training_batches(config, source, mesh)
+    batches = training_batches(config, source, mesh, method.fields)
     first_step = checkpoints.newest or 0
     if first_step:
         state = checkpoints.restore(first_step, abstract_state, batches)
         logging.info("Going on from step %d, found in %s", first_step, checkpoints.folder)
     else:
-        state = initial_state()
+        state = method.start_from(initial_state())
     reporter = Reporter(workdir, first_step)
     reporter.parameters(state.params)
 
     # --- Evaluations: the untrained encoder first
     evaluate = functools.partial(evaluate_step, config, method, mesh, evaluations, reporter, workdir)
-    untrained = evaluate(0, state if not first_step else initial_state())
+    untrained = evaluate(0, state if not first_step else method.start_from(initial_state()))
 
     # --- Loop
     progress = Progress(first_step, total_steps, config.batch_size)
@@ -155,15 +155,15 @@ def run_length(config, source) -> tuple[int, int]:
     return steps_per_epoch, config.epochs * steps_per_epoch
 
 
-def compile_step(config, method, mesh):
+def compile_step(config, method, mesh, source):
     """The train step, compiled for the mesh.
 
     Returns:
       The compiled step `(state, batch, rng) -> (state, metrics)`, which consumes the state it is given; a function
       that makes the initial state, each array born where it belongs; the state's shapes, types and shardings.
     """
-    image = jax.ShapeDtypeStruct((config.batch_size, config.data.image_size, config.data.image_size, 3), jnp.uint8)
-    batch = {"image": image, "size": jax.ShapeDtypeStruct((config.batch_size, 2), jnp.int32)}
+    shapes = pipeline.batch_shapes(source, config.batch_size, config.data.image_size, method.fields)
+    batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
     rng = jax.eval_shape(lambda: jax.random.key(0))
     abstract_state = jax.eval_shape(method.init, rng, batch)
     shardings = sharding.state_shardings(mesh, abstract_state, config.sharding)
@@ -184,7 +184,7 @@ def compile_step(config, method, mesh):
     return compiled, initial_state, placed
 
 
-def training_batches(config, source, mesh) -> pipeline.DevicePrefetch:
+def training_batches(config, source, mesh, fields) -> pipeline.DevicePrefetch:
     """Batches on the mesh in the order that (seed, epoch) gives; its state is what the run has consumed."""
     loader = pipeline.training_loader(
         source,
@@ -193,6 +193,7 @@ def training_batches(config, source, mesh) -> pipeline.DevicePrefetch:
         seed=config.seed,
         num_workers=config.data.num_workers,
         skip_corrupt=config.data.skip_corrupt,
+        fields=fields,
         shard_index=jax.process_index(),
         shard_count=jax.process_count(),
     )
@@ -217,11 +218,12 @@ def evaluate_step(config, method, mesh, evaluations, reporter, workdir, step, st
             source, batch_size=config.batch_size, image_size=config.image_size, fields=("image", *fields)
         )
 
-    metrics = suite.evaluate(lambda images: encode(state.variables, on_mesh(images, split)), evaluations, batches)
+    variables = method.evaluated(state)
+    metrics = suite.evaluate(lambda images: encode(variables, on_mesh(images, split)), evaluations, batches)
     reporter.scalars(step, metrics)
 
     faces = faces_to_draw(config, evaluations)
-    drawn = jax.jit(method.pictures, out_shardings=whole)(state.variables, on_mesh(faces, whole))
+    drawn = jax.jit(method.pictures, out_shardings=whole)(variables, on_mesh(faces, whole))
     rows = {"images": faces} | {name: np.asarray(row) for name, row in drawn.items()}
     captions = [[name] * len(faces) for name in rows]
     reporter.picture(step, config.method, sheet(list(rows.values()), captions=captions))

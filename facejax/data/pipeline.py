@@ -116,6 +116,15 @@ def evaluation_batches(
     return _iterate(batches, num_workers=0)
 
 
+def batch_shapes(
+    source: RecordSource, batch_size: int, image_size: int, fields: Sequence[str] = ("image",)
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of every array in a global batch on the mesh; arguments and errors as for `training_loader`."""
+    shapes = {"image": ((image_size, image_size, 3), np.dtype(np.uint8)), "size": ((2,), np.dtype(np.int32))}
+    shapes |= {field: _shape_and_dtype(source, field) for field in fields if field != "image"}
+    return {name: ((batch_size, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+
+
 def _iterate(batches: "_Batches", num_workers: int, start: int = 0) -> grain.DatasetIterator:
     """Batches from `start` on, made ahead of time by a thread or by processes.
 
