@@ -113,7 +113,7 @@ def get_config(arg=None):
 def shrink(config):
     """Turns the paper's run into the laptop's."""
     faces = config.synthetic_faces.folder
-    config.epochs = 6
+    config.epochs = 5
     config.batch_size = 64
     config.dtype = "float32"
     config.data.update(folder=faces, num_workers=0, images_per_class=0)

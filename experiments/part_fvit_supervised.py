@@ -113,8 +113,8 @@ def get_config(arg=None):
 def shrink(config):
     """Turns the paper's run into the laptop's."""
     faces = config.synthetic_faces.folder
-    config.epochs = 12
-    config.batch_size = 64
+    config.epochs = 4
+    config.batch_size = 32
     config.dtype = "float32"
     config.data.update(folder=faces, num_workers=0)
     config.model.update(size="nano", dropout=0.0, stochastic_depth=0.0)
