@@ -82,10 +82,10 @@ def test_landmarks_span_the_image_and_learn_through_the_patches():
     network = FaceTransformer(FViT("nano", 9, dropout=0.0, stochastic_depth=0.0), LandmarkNetwork(9, dropout=0.0))
     images = jnp.asarray(np.random.default_rng().uniform(-1, 1, (2, 32, 32, 3)), jnp.float32)
 
-    @jax.jit
-    def run(key):
-        variables = network.init(key, images, False)
+    variables = jax.jit(network.init, static_argnums=2)(jax.random.key(0), images, False)
 
+    @jax.jit
+    def run(variables, images):
         def loss(output):
             params = {**variables["params"]}
             params["landmark_network"] = {**params["landmark_network"], "output": output}
@@ -94,7 +94,7 @@ def test_landmarks_span_the_image_and_learn_through_the_patches():
         points = network.apply(variables, images, False, method="points")
         return points, jax.grad(loss)(variables["params"]["landmark_network"]["output"])
 
-    points, slopes = run(jax.random.key(0))
+    points, slopes = run(variables, images)
     assert points.shape == (2, 9, 2)
     np.testing.assert_allclose(points.min((1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(points.max((1, 2)), 31, rtol=1e-5)
