@@ -1,14 +1,12 @@
 """Checkpoints: train state and data position together, written asynchronously, complete or not there at all."""
 
-import errno
-import json
-
 import grain
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
 from facejax.errors import UserError
+from facejax.files import named_write_errors
 from facejax.sharding import path_name
 
 
@@ -96,45 +94,11 @@ def check_fits(saved: dict[str, tuple[int, ...]], abstract_state, where) -> None
         if saved.get(name) != wanted.get(name):
             said = [f"has {shapes[name]}" if name in shapes else "lacks it" for shapes in (saved, wanted)]
             raise UserError(
-                f"{where}: the checkpoint does not fit the model: {name}: the checkpoint {said[0]}, the model {said[1]}; "
-                "use the config that wrote it, or another --workdir"
+                f"{where}: the checkpoint does not fit the model: {name}: the checkpoint {said[0]}, the model "
+                f"{said[1]}; use the config that wrote it, or another --workdir"
             )
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {path_name(path): tuple(leaf.shape) for path, leaf in leaves}
-
-
-class named_write_errors:  # noqa: N801 - reads as a statement
-    """Context: a full disk becomes one clear line, wherever underneath it was met."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if error is not None and (full or "No space left" in str(error) or "quota exceeded" in str(error).lower()):
-            raise UserError(
-                f"no space left while writing {self.folder}: free some, then run the same command again to go on from "
-                "the last complete checkpoint"
-            ) from error
-        return False
-
-
-def write_atomically(path, text: str) -> None:
-    """Writes a text file under a temporary name, then renames it: readers see the old file or the new one, whole."""
-    path = epath.Path(path)
-    temporary = path.parent / f".{path.name}.partial"
-    with named_write_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        temporary.replace(path)
-
-
-def write_json(path, value) -> None:
-    """`write_atomically` of indented JSON, keys in the order given."""
-    write_atomically(path, json.dumps(value, indent=2) + "\n")

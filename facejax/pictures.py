@@ -1,18 +1,15 @@
 """Pictures to look at: contact sheets, regions over faces, PNG files."""
 
-import contextlib
 import math
-import os
 from collections.abc import Sequence
 
 import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
-from facejax.errors import UserError
+from facejax.files import write_atomically
 
 # Okabe and Ito's palette, told apart by colour-blind people too; grey in the place of its black.
 PALETTE = np.array(
@@ -120,24 +117,11 @@ def write_png(path, image: np.ndarray) -> None:
     Raises:
       UserError: the file cannot be written.
     """
-    path = epath.Path(path)
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"a PNG is written from uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
     _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    temporary = path.parent / f".{path.name}.partial"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(encoded.tobytes())
-            file.flush()
-            if os.path.exists(temporary):  # on a local disk
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    write_atomically(path, encoded.tobytes())
 
 
 def _shortened(text, font, width):

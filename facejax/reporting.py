@@ -13,8 +13,8 @@ from clu import parameter_overview
 from etils import epath
 from tensorboardX import SummaryWriter
 
-from facejax.checkpoints import write_atomically, write_json
 from facejax.errors import UserError
+from facejax.files import write_atomically, write_json
 from facejax.pictures import write_png
 
 PACKAGES = ("facejax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tensorflow-datasets")
@@ -153,8 +153,9 @@ def progress_line(step: int, total_steps: int, metrics: dict[str, float], rates:
         f"{name} {metrics[name]:.4g}" for name in sorted(metrics, key=lambda name: (name != "total", name))
     )
     return (
-        f"step {step}/{total_steps} ({100 * step // total_steps}%)  {numbers}  {rates['images_per_second']:.0f} images/s  "
-        f"waiting for data {100 * rates['waiting_for_data']:.0f}%  ETA {duration(rates['seconds_left'])}"
+        f"step {step}/{total_steps} ({100 * step // total_steps}%)  {numbers}  "
+        f"{rates['images_per_second']:.0f} images/s  waiting for data {100 * rates['waiting_for_data']:.0f}%  "
+        f"ETA {duration(rates['seconds_left'])}"
     )
 
 

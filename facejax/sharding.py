@@ -121,6 +121,7 @@ def _partition(mesh, name, shape, pattern, spec) -> PartitionSpec:
             )
         if axis is not None and size % mesh.shape[axis]:
             raise UserError(
-                f"config.sharding: rule {pattern!r} splits a dimension of {size} of {name} over {mesh.shape[axis]} devices"
+                f"config.sharding: rule {pattern!r} splits a dimension of {size} of {name} over "
+                f"{mesh.shape[axis]} devices"
             )
     return PartitionSpec(*spec)

@@ -13,10 +13,11 @@ from absl import logging
 from etils import epath
 
 from facejax import methods, sharding
-from facejax.checkpoints import Checkpoints, write_json
+from facejax.checkpoints import Checkpoints
 from facejax.data import embedded, images, pipeline, records
 from facejax.errors import UserError
 from facejax.evaluation import comparison, suite
+from facejax.files import write_json
 from facejax.interruptions import FiniteLoss, stop_signals
 from facejax.pictures import sheet
 from facejax.reporting import Progress, Reporter, claim_workdir, profiling, progress_line

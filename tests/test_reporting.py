@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import jax.numpy as jnp
@@ -5,9 +6,9 @@ import ml_collections
 import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
-from facejax.data.tfrecord import read_records
 
 from facejax import reporting
+from facejax.data import tfrecord
 from facejax.errors import UserError
 
 
@@ -37,7 +38,7 @@ def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):
 
 def test_checkpoints_without_a_config_are_refused(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UserError, match="no config.json"):
+    with pytest.raises(UserError, match=r"no config\.json"):
         reporting.claim_workdir(tmp_path, config())
 
 
@@ -65,7 +66,11 @@ def test_tensorboard_files_hold_scalars_and_pictures(tmp_path):
     reporter.parameters({"dense": {"kernel": jnp.ones((3, 4))}})
     reporter.close()
     (file,) = (tmp_path / "tensorboard").iterdir()
-    events = [event_pb2.Event.FromString(record) for record in read_records(file)]
+    boundaries, fault = tfrecord.index(file)
+    assert not fault
+    content = tfrecord.RandomAccessFile(file)
+    spans = itertools.pairwise(boundaries)
+    events = [event_pb2.Event.FromString(tfrecord.read_record(content, *span, "event")) for span in spans]
     values = {value.tag: (event.step, value) for event in events for value in event.summary.value}
     assert values["loss"][0] == 7
     assert values["loss"][1].simple_value == 0.25

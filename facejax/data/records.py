@@ -8,7 +8,6 @@ A data set is one folder: `features.json` and `dataset_info.json` describe it, t
 import bisect
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import functools
 import hashlib
@@ -37,6 +36,7 @@ from tqdm import tqdm
 from facejax.data import tfrecord
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
+from facejax.files import named_write_errors, write_atomically
 
 FileFormat = Literal["tfrecord", "array_record"]
 Example = Mapping[str, Any]
@@ -195,25 +195,18 @@ def write(
                 f"'{part}' cannot name a data set or split: lower case letters, digits and underscores only"
             )
     partial = folder.parent / f".{folder.name}.partial"
-    try:
-        with _locked(partial):
-            summaries = _write_splits(partial, name, features, splits, file_format, shard_bytes, num_workers)
-            info.set_splits(tfds_splits.SplitDict([_split_info(s, summary) for s, summary in summaries.items()]))
-            info.write_to_directory(partial)
-            for path in partial.iterdir():  # what only resuming needs, and the rest safely on the disk
-                if path.name.startswith("."):
-                    path.unlink()
-                else:
-                    _fsync(path)
-            _fsync(partial)
-            os.rename(partial, folder)
-            _fsync(folder.parent)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"no space left for {folder}; make room and run the same command again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and str(error.filename).startswith(str(partial)):
-            raise UserError(f"{folder.parent} cannot be written; choose another folder for the records") from error
-        raise
+    with named_write_errors(folder), _locked(partial):
+        summaries = _write_splits(partial, name, features, splits, file_format, shard_bytes, num_workers)
+        info.set_splits(tfds_splits.SplitDict([_split_info(s, summary) for s, summary in summaries.items()]))
+        info.write_to_directory(partial)
+        for path in partial.iterdir():  # what only resuming needs, and the rest safely on the disk
+            if path.name.startswith("."):
+                path.unlink()
+            else:
+                _fsync(path)
+        _fsync(partial)
+        os.rename(partial, folder)
+        _fsync(folder.parent)
     return summaries
 
 
@@ -252,7 +245,7 @@ def _write_splits(partial, name, features, splits, file_format, shard_bytes, num
         logging.warning("%s is of another conversion: starting over", partial)
     for path in set(partial.iterdir()) - keep:
         path.unlink()
-    _write_atomically(plan_path, plan.encode())
+    write_atomically(plan_path, plan)
     shards = _write_sequences(partial, name, codec, sequences, layout, file_format, num_workers)
     for split, examples in splits.items():
         if split not in sequences:
@@ -356,7 +349,7 @@ def _write_shard(
         for i in range(start, end):
             _add(shard, append, _encode(codec, split, i, examples[i]))
             advance()
-    _write_atomically(_sidecar(path), json.dumps(dataclasses.asdict(shard)).encode())
+    write_atomically(_sidecar(path), json.dumps(dataclasses.asdict(shard)))
     return shard
 
 
@@ -407,13 +400,6 @@ def _open_writer(path: Path, file_format: FileFormat) -> Iterator[Callable[[byte
             yield writer.write
         finally:
             writer.close()
-    _fsync(temporary)
-    temporary.rename(path)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.parent / f".{path.name}.writing"
-    temporary.write_bytes(content)
     _fsync(temporary)
     temporary.rename(path)
 

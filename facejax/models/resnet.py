@@ -84,8 +84,8 @@ class ResNet(nn.Module):
     Attributes:
       variant: a key of `VARIANTS`.
       width: channels of the stem and of the first stage's inner convolutions; 64 is the published network.
-      output_stride: pixels a cell of the final grid, one of `OUTPUT_STRIDES`; below 32, the published network's, the last
-        stages do not stride: small images keep a grid that regions can be found on.
+      output_stride: pixels a cell of the final grid, one of `OUTPUT_STRIDES`; below 32, the published network's, the
+        last stages do not stride: small images keep a grid that regions can be found on.
       dtype: type of the computation; parameters and statistics are float32.
       num_views: views of each image in a training batch, see `BatchNorm`.
     """
@@ -104,7 +104,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images, train: bool):
-        """Normalised images [B, H, W, 3] -> features [B, ceil(H / output_stride), ceil(W / output_stride), channels]."""
+        """Normalised images [B, H, W, 3] -> features [B, ceil(H / stride), ceil(W / stride), channels]."""
         block, depths, factor = VARIANTS[self.variant]
         width = self.width * factor
         x = _conv(width, 7, 2, self.dtype, "conv1")(images.astype(self.dtype))

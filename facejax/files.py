@@ -1,0 +1,57 @@
+"""Files that are there whole or not at all, and what is said when they cannot be written."""
+
+import contextlib
+import errno
+import json
+import os
+
+from etils import epath
+
+from facejax.errors import UserError
+
+
+def write_atomically(path, content: bytes | str) -> None:
+    """Writes a file under a temporary name and renames it: whoever reads sees the old file or the new one, whole.
+
+    Folders on the way are made. `path` may be anything that `epath` knows, such as gs://.
+
+    Raises:
+      UserError: no space is left, or the folder cannot be written.
+    """
+    path = epath.Path(path)
+    temporary = path.parent / f".{path.name}.partial"
+    with named_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            if os.path.exists(temporary):  # on a local disk
+                os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def write_json(path, value) -> None:
+    """`write_atomically` of indented JSON, keys in the order given."""
+    write_atomically(path, json.dumps(value, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def named_write_errors(path):
+    """Context in which a full disk or a folder that cannot be written becomes a UserError that names `path`.
+
+    Libraries underneath wrap the system's error in their own, so its text counts as well as its number.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        number, file = getattr(error, "errno", None), str(getattr(error, "filename", None))
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            raise UserError(
+                f"no space left while writing {path}: free some, then run the same command again"
+            ) from error
+        ours = file.startswith(os.fspath(epath.Path(path).parent))  # not a source that could not be read
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST) and ours:
+            raise UserError(f"cannot write {path}: {os.strerror(number)}; choose another folder") from error
+        raise
