@@ -27,13 +27,14 @@ def main(_):
     mesh = sharding.make_mesh(config.mesh)
     embedded.render_if_missing(config.synthetic_faces, needed={config.data.folder})
     source = train.open_training_split(config)
-    steps_per_epoch, total_steps = train.run_length(config, source)
-    method = methods.create(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    order = train.training_order(config, source)
+    per_epoch = order.steps_per_epoch
+    method = methods.create(config, steps_per_epoch=per_epoch, total_steps=config.epochs * per_epoch)
     began = time.perf_counter()
     step_function, initial_state, _ = train.compile_step(config, method, mesh, source)
     compile_seconds = time.perf_counter() - began
 
-    batches = train.training_batches(config, source, mesh, method.fields)
+    batches = train.training_batches(config, source, order, mesh, method.fields)
     rng = jax.random.key(config.seed)
     resident = next(batches)
     state = initial_state()

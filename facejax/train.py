@@ -14,9 +14,8 @@ from etils import epath
 
 from facejax import methods, sharding
 from facejax.checkpoints import Checkpoints
-from facejax.data import embedded, images, pipeline, records
-from facejax.errors import UserError
-from facejax.evaluation import comparison, suite
+from facejax.data import embedded, few_shot, hierarchy, images, pipeline, records
+from facejax.evaluation import comparison, disentanglement, suite
 from facejax.files import write_json
 from facejax.interruptions import FiniteLoss, stop_signals
 from facejax.pictures import sheet
@@ -53,7 +52,8 @@ def train(config, workdir) -> dict:
     for evaluation in evaluations.values():  # what is missing is told now, not after hours
         for split in evaluation.splits():
             records.open_split(evaluation.data, split, hint=converter_hint(evaluation.data))
-    steps_per_epoch, total_steps = run_length(config, source)
+    order = training_order(config, source)
+    steps_per_epoch, total_steps = order.steps_per_epoch, config.epochs * order.steps_per_epoch
     claim_workdir(workdir, config)
     logging.info(
         "%d images, %d epochs of %d steps of %d images, on %d x %s",
@@ -67,7 +67,7 @@ def train(config, workdir) -> dict:
 
     # --- Checkpoints: go on where the newest complete one stands
     checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, keep_period=config.checkpoint.keep_period)
-    batches = training_batches(config, source, mesh, method.fields)
+    batches = training_batches(config, source, order, mesh, method.fields)
     first_step = checkpoints.newest or 0
     if first_step:
         state = checkpoints.restore(first_step, abstract_state, batches)
@@ -136,24 +136,37 @@ def converter_hint(folder) -> str:
 
 
 def open_training_split(config) -> records.RecordSource:
-    """The records that `config.data` names."""
-    hint, skip_corrupt = converter_hint(config.data.folder), config.data.skip_corrupt
-    return records.open_split(config.data.folder, config.data.split, hint=hint, skip_corrupt=skip_corrupt)
-
-
-def run_length(config, source) -> tuple[int, int]:
-    """Steps an epoch (whole batches) and steps of the run.
+    """The records that `config.data` names; of a recognition method, the few that it names of them.
 
     Raises:
-      UserError: the data set is smaller than a batch.
+      UserError: they are not there, or damaged.
     """
-    steps_per_epoch = len(source) // config.batch_size
-    if not steps_per_epoch:
-        raise UserError(
-            f"{config.data.folder} ({config.data.split}) has {len(source)} records, fewer than "
-            f"config.batch_size = {config.batch_size}: use a smaller batch or more images"
+    data = config.data
+    source = records.open_split(
+        data.folder, data.split, hint=converter_hint(data.folder), skip_corrupt=data.skip_corrupt
+    )
+    if data.get("images_per_class", 0) or data.get("class_share", 1.0) < 1:
+        return few_shot.subset(
+            source,
+            data.label,
+            images_per_class=data.images_per_class,
+            class_share=data.class_share,
+            seed=config.seed,
         )
-    return steps_per_epoch, config.epochs * steps_per_epoch
+    return source
+
+
+def training_order(config, source) -> pipeline.GlobalShuffle | hierarchy.ItemOrder:
+    """Which record stands where in the run: a global shuffle, or items drawn for each of a method's updates.
+
+    Raises:
+      UserError: there are fewer records than a batch takes.
+    """
+    if "batches" not in config:
+        return pipeline.GlobalShuffle(source, config.batch_size, config.seed)
+    items = hierarchy.Hierarchy.read(source, config.data.hierarchy, skip_corrupt=config.data.skip_corrupt)
+    streams = tuple(config.batches.values())
+    return hierarchy.ItemOrder(items, streams=streams, batch_size=config.batch_size, seed=config.seed)
 
 
 def compile_step(config, method, mesh, source):
@@ -179,14 +192,15 @@ def compile_step(config, method, mesh, source):
     )
     began = time.perf_counter()
     logging.info("Compiling the train step ...")
-    compiled = step.lower(abstract_state, batch, rng).compile()
+    with jax.set_mesh(mesh):  # methods that place what they make themselves ask for it
+        compiled = step.lower(abstract_state, batch, rng).compile()
     logging.info("Compiled in %.1f s", time.perf_counter() - began)
     placed = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract_state, shardings)
     return compiled, initial_state, placed
 
 
-def training_batches(config, source, mesh, fields) -> pipeline.DevicePrefetch:
-    """Batches on the mesh in the order that (seed, epoch) gives; its state is what the run has consumed."""
+def training_batches(config, source, order, mesh, fields) -> pipeline.DevicePrefetch:
+    """Batches on the mesh; its state is what the run has consumed."""
     loader = pipeline.training_loader(
         source,
         batch_size=config.batch_size // jax.process_count(),
@@ -197,6 +211,7 @@ def training_batches(config, source, mesh, fields) -> pipeline.DevicePrefetch:
         fields=fields,
         shard_index=jax.process_index(),
         shard_count=jax.process_count(),
+        order=order,
     )
     return pipeline.DevicePrefetch(loader, sharding.batch_sharding(mesh))
 
@@ -221,6 +236,7 @@ def evaluate_step(config, method, mesh, evaluations, reporter, workdir, step, st
 
     variables = method.evaluated(state)
     metrics = suite.evaluate(lambda images: encode(variables, on_mesh(images, split)), evaluations, batches)
+    metrics |= disentanglement.advantages(metrics)
     reporter.scalars(step, metrics)
 
     faces = faces_to_draw(config, evaluations)

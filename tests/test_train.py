@@ -23,7 +23,8 @@ mesh = sharding.make_mesh(config.mesh)
 source = train.open_training_split(config)
 method = methods.create(config, steps_per_epoch=20, total_steps=100)  # as in a longer run: small steps at first
 step, initial_state, _ = train.compile_step(config, method, mesh, source)
-batches = train.training_batches(config, source, mesh, method.fields)
+order = train.training_order(config, source)
+batches = train.training_batches(config, source, order, mesh, method.fields)
 state, losses = initial_state(), []
 for _ in range(3):
     state, metrics = step(state, next(batches), jax.random.key(1))

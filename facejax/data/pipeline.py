@@ -48,6 +48,7 @@ def training_loader(
     fields: Sequence[str] = ("image",),
     shard_index: int = 0,
     shard_count: int = 1,
+    order=None,
 ) -> "TrainingLoader":
     """Endless training batches of this host's share of the records.
 
@@ -62,6 +63,8 @@ def training_loader(
       fields: features of a batch; "image" is decoded and fitted, the others are stacked.
       shard_index: this host, of `shard_count` (`jax.process_index()`, `jax.process_count()`).
       shard_count: hosts.
+      order: which record stands where, in place of the global shuffle: an object with `record_at` and `fingerprint`,
+        such as `hierarchy.ItemOrder`.
 
     Returns:
       An iterator over {"image": uint8 [B, S, S, 3], "size": int32 [B, 2] (the height and width that are valid),
@@ -72,15 +75,50 @@ def training_loader(
       UserError: a field that the records lack, or fewer records than one batch of all hosts takes. Iteration raises
         `CorruptRecord` for a bad record without `skip_corrupt`.
     """
-    if batch_size * shard_count > len(source):
-        raise UserError(
-            f"{source}: fewer records than a batch of {batch_size * shard_count} takes; "
-            "choose a smaller batch size or more data"
-        )
+    if order is None:
+        order = GlobalShuffle(source, batch_size * shard_count, seed)
     batches = _TrainingBatches(
-        source, fields, batch_size, image_size, skip_corrupt, shard_index, shard_count, num_workers, seed=seed
+        source, fields, batch_size, image_size, skip_corrupt, shard_index, shard_count, num_workers, order=order
     )
     return TrainingLoader(batches, num_workers)
+
+
+class GlobalShuffle:
+    """The endless order of records: all of them in each epoch, in a permutation that depends on (seed, epoch) alone.
+
+    Args:
+      source: the records.
+      batch_size: records in a batch of all hosts.
+      seed: of the shuffle.
+
+    Raises:
+      UserError: fewer records than a batch takes.
+    """
+
+    def __init__(self, source: Sequence, batch_size: int, seed: int):
+        self._num_records, self._batch_size, self._seed = len(source), batch_size, seed
+        self.steps_per_epoch = self._num_records // batch_size
+        if not self.steps_per_epoch:
+            raise UserError(
+                f"{source}: fewer records ({self._num_records}) than a batch of {batch_size} takes; "
+                "choose a smaller config.batch_size or more data"
+            )
+
+    def record_at(self, position: int) -> int:
+        """The record at a position of the order; batch b has positions b * batch_size and on."""
+        epoch, place = divmod(position, self._num_records)
+        return grain.experimental.index_shuffle(
+            place, max_index=self._num_records - 1, seed=_epoch_seed(self._seed, epoch), rounds=4
+        )
+
+    def fingerprint(self) -> dict[str, int]:
+        """What the order depends on."""
+        return {"seed": self._seed, "num_records": self._num_records, "global_batch_size": self._batch_size}
+
+
+@functools.lru_cache(8)
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
 
 
 def evaluation_batches(
@@ -212,9 +250,9 @@ def _shape_and_dtype(source: RecordSource, field: str) -> tuple[tuple[int, ...],
 class _TrainingBatches(_Batches):
     """Batch t of the endless shuffled order, images fitted."""
 
-    def __init__(self, source, fields, *args, seed: int):
+    def __init__(self, source, fields, *args, order):
         super().__init__(source, fields, *args)
-        self._seed = seed
+        self.order = order
 
     def __len__(self) -> int:
         return sys.maxsize // (self._batch_size * self._shard_count)
@@ -222,33 +260,13 @@ class _TrainingBatches(_Batches):
     def _extra_arrays(self) -> Batch:
         return {"size": np.zeros((self._batch_size, 2), np.int32)}
 
-    def record_at(self, position: int) -> int:
-        """The record at a position of the endless order."""
-        epoch, place = divmod(position, len(self._source))
-        return grain.experimental.index_shuffle(
-            place, max_index=len(self._source) - 1, seed=_epoch_seed(self._seed, epoch), rounds=4
-        )
-
     def _fill(self, arrays: Batch, row: int, position: int) -> None:
         for probe in range(min(len(self._source), _MAX_PROBES)):
-            image = self._load(arrays, row, self.record_at(position + probe))
+            image = self._load(arrays, row, self.order.record_at(position + probe))
             if image is not None:
                 arrays["image"][row], arrays["size"][row] = images.fit(image, self._image_size)
                 return
         raise UserError(f"{self._source}: {probe + 1} records one after the other are corrupt; convert the data again")
-
-    def fingerprint(self) -> dict[str, int]:
-        """What the order depends on."""
-        return {
-            "seed": self._seed,
-            "num_records": len(self._source),
-            "global_batch_size": self._batch_size * self._shard_count,
-        }
-
-
-@functools.lru_cache(8)
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
 
 
 class _EvaluationBatches(_Batches):
@@ -290,7 +308,7 @@ class TrainingLoader(grain.DatasetIterator):
 
     def get_state(self) -> dict[str, int]:
         """State after the last batch that was taken."""
-        return {"num_batches": self._num_taken, **self._batches.fingerprint()}
+        return {"num_batches": self._num_taken, **self._batches.order.fingerprint()}
 
     def set_state(self, state: Mapping[str, int]) -> None:
         """Goes on with the batch that follows `state`, whatever the number of workers and hosts.
@@ -298,7 +316,7 @@ class TrainingLoader(grain.DatasetIterator):
         Raises:
           UserError: the state belongs to another order (seed, number of records or global batch size differ).
         """
-        for key, value in self._batches.fingerprint().items():
+        for key, value in self._batches.order.fingerprint().items():
             if state[key] != value:
                 raise UserError(
                     f"the saved data order has {key} {state[key]}, this run has {value}; "

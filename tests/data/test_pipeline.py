@@ -128,8 +128,8 @@ def test_places_and_records_are_independent():
             return 4800
 
     seed = int(np.random.default_rng().integers(1 << 31))
-    batches = pipeline._TrainingBatches(Numbers(), ("image",), 1, 8, False, 0, 1, 0, seed=seed)
-    order = np.array([batches.record_at(position) for position in range(4 * 4800)])
+    shuffle = pipeline.GlobalShuffle(Numbers(), 1, seed)
+    order = np.array([shuffle.record_at(position) for position in range(4 * 4800)])
     counts = np.zeros((12, 12))
     np.add.at(counts, (np.arange(len(order)) % 4800 // 400, order // 400), 1)
     expected, freedom = len(order) / 144, 11 * 11
@@ -215,8 +215,8 @@ def test_damaged_records_are_skipped_counted_and_logged(damaged, caplog):
 
 
 def _order(source, count):
-    batches = pipeline._TrainingBatches(source, ("image",), 4, 16, True, 0, 1, 0, seed=1)
-    return [batches.record_at(position) for position in range(count)]
+    shuffle = pipeline.GlobalShuffle(source, 4, seed=1)
+    return [shuffle.record_at(position) for position in range(count)]
 
 
 def test_nothing_but_damage(tmp_path):
