@@ -9,6 +9,8 @@ import optax
 from facejax import losses, optimizers, schedules
 from facejax.data import photometry, views
 from facejax.errors import UserError
+from facejax.methods.collapse import assignment_entropy, embedding_spread
+from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
 from facejax.models import resnet
 from facejax.models.fra import FRANetwork
@@ -126,7 +128,7 @@ class FRA:
         """Outputs with predictions for each view, and the statistics that these training forwards moved."""
         outputs, statistics = self.network.apply(
             {"params": params, **statistics},
-            interleave(views),
+            side_by_side(jnp.stack(views)),
             train=True,
             method="predict",
             rngs={"dropout": rng},
@@ -139,7 +141,7 @@ class FRA:
 
         The target is in training mode with statistics of its own, unless they follow the online ones (EMAN).
         """
-        views = interleave(views)
+        views = side_by_side(jnp.stack(views))
         if self.config.ema.target_statistics == "online":
             return separate(self.network.apply(target, views, train=False)), target
         moving = [name for name in target if name != "params"]
@@ -228,15 +230,10 @@ def create_network(config) -> FRANetwork:
     )
 
 
-def interleave(views: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Two views [B, ...] as one batch [2 B, ...] with the views of an image side by side, on one device."""
-    return jnp.stack(views, axis=1).reshape(-1, *views[0].shape[1:])
-
-
 def separate(outputs: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """The outputs of each view, from those of an interleaved batch."""
-    pairs = {name: array.reshape(-1, 2, *array.shape[1:]) for name, array in outputs.items()}
-    return tuple({name: pair[:, view] for name, pair in pairs.items()} for view in range(2))
+    """The outputs of each view, from those of both in one batch."""
+    pairs = {name: views_apart(array) for name, array in outputs.items()}
+    return tuple({name: pair[view] for name, pair in pairs.items()} for view in range(2))
 
 
 def without_predictors(variables: dict) -> dict:
@@ -245,15 +242,3 @@ def without_predictors(variables: dict) -> dict:
         collection: {name: tree for name, tree in trees.items() if name not in PREDICTORS}
         for collection, trees in variables.items()
     }
-
-
-def embedding_spread(embeddings: jax.Array) -> jax.Array:
-    """Sign of collapse: mean standard deviation of unit embeddings [N, D] times sqrt(D): 1 spread out, 0 all equal."""
-    unit = embeddings / jnp.maximum(jnp.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
-    return unit.std(0).mean() * math.sqrt(embeddings.shape[-1])
-
-
-def assignment_entropy(logits: jax.Array) -> jax.Array:
-    """Sign of collapse: entropy of the mean assignment of cells [..., Q] over log Q: 1 if all are used alike."""
-    usage = jax.nn.softmax(logits).reshape(-1, logits.shape[-1]).mean(0)
-    return jax.scipy.special.entr(usage).sum() / math.log(logits.shape[-1])

@@ -9,7 +9,7 @@ from facejax.data import photometry, views
 from facejax.errors import UserError
 from facejax.interop import pretrained
 from facejax.methods import landmark_pictures
-from facejax.methods.fra import embedding_spread
+from facejax.methods.collapse import embedding_spread
 from facejax.methods.method import Batch, Method
 from facejax.models import patches
 from facejax.models.dino_head import DINOHead

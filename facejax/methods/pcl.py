@@ -7,6 +7,7 @@ from facejax import losses, optimizers, schedules
 from facejax.data import crops, views
 from facejax.errors import UserError
 from facejax.methods import dynamic_weights
+from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
 from facejax.methods.spread import spread
 from facejax.models import pcl as models
@@ -339,17 +340,6 @@ def symmetric_beta(key, alpha: float, shape: tuple[int, ...]) -> jax.Array:
     """
     u, v = jax.random.uniform(key, (2, *shape))
     return 0.5 + 0.5 * jnp.sqrt(1 - u ** (2 / (2 * alpha - 1))) * jnp.cos(2 * jnp.pi * v)
-
-
-def side_by_side(pair: jax.Array) -> jax.Array:
-    """Views [V, N, ...] as one batch [N V, ...] in which those of an image lie together, and so on the same device."""
-    return jnp.swapaxes(pair, 0, 1).reshape(-1, *pair.shape[2:])
-
-
-def views_apart(x: jax.Array, num_views: int = 2) -> list[jax.Array]:
-    """The results [N, ...] of each of V views from those [N V, ...] of `side_by_side`."""
-    x = x.reshape(-1, num_views, *x.shape[1:])
-    return [x[:, view] for view in range(num_views)]
 
 
 def in_a_row(images: list[jax.Array]) -> jax.Array:

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 
 from facejax import losses
 from facejax.data import views
+from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Method
-from facejax.methods.pcl import PCL, side_by_side, views_apart
+from facejax.methods.pcl import PCL
 
 
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:

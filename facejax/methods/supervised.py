@@ -14,7 +14,7 @@ from facejax.errors import UserError
 from facejax.interop import pretrained
 from facejax.losses.sharded_softmax import margin_softmax
 from facejax.methods import landmark_pictures
-from facejax.methods.fra import embedding_spread
+from facejax.methods.collapse import embedding_spread
 from facejax.methods.lafs import check_model, class_attention
 from facejax.methods.method import Batch, Method
 from facejax.models.fvit import SIZES, FaceTransformer, FViT

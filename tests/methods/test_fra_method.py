@@ -8,7 +8,8 @@ import pytest
 
 from facejax import methods
 from facejax.errors import UserError
-from facejax.methods import fra
+from facejax.methods import collapse, fra
+from facejax.methods.joint_views import side_by_side
 
 SIZE, BATCH = 40, 8
 
@@ -144,7 +145,7 @@ def test_eman_averages_the_statistics_too():
 
 def test_views_are_separated_as_they_were_interleaved():
     views = tuple(np.random.default_rng().normal(size=(2, 5, 3, 2)).astype(np.float32))
-    first, second = fra.separate({"x": fra.interleave(views)})
+    first, second = fra.separate({"x": side_by_side(jnp.stack(views))})
     np.testing.assert_array_equal(first["x"], views[0])
     np.testing.assert_array_equal(second["x"], views[1])
 
@@ -152,11 +153,11 @@ def test_views_are_separated_as_they_were_interleaved():
 def test_signs_of_collapse():
     rng = np.random.default_rng()
     spread = jnp.asarray(rng.normal(size=(4000, 16)), jnp.float32)
-    assert fra.embedding_spread(spread) == pytest.approx(1, abs=0.05)
-    assert fra.embedding_spread(jnp.ones((8, 16))) == pytest.approx(0, abs=1e-3)
+    assert collapse.embedding_spread(spread) == pytest.approx(1, abs=0.05)
+    assert collapse.embedding_spread(jnp.ones((8, 16))) == pytest.approx(0, abs=1e-3)
     one_region = 50 * jax.nn.one_hot(jnp.zeros((4, 7, 7), jnp.int32), 5)
-    assert fra.assignment_entropy(one_region) == pytest.approx(0, abs=1e-3)
-    assert fra.assignment_entropy(jnp.zeros((4, 7, 7, 5))) == pytest.approx(1)
+    assert collapse.assignment_entropy(one_region) == pytest.approx(0, abs=1e-3)
+    assert collapse.assignment_entropy(jnp.zeros((4, 7, 7, 5))) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
