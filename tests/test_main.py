@@ -197,3 +197,23 @@ def test_loss_that_is_not_finite_stops_the_run(data, tmp_path):
         data, tmp_path / "diverged", "--config.optimizer.learning_rate=1e30", "--config.checkpoint.every_steps=1"
     )
     assert re.search(r"the loss of step \d+ is (nan|inf); the last good checkpoint is step \d+ in ", said)
+
+
+def test_demo_renders_its_faces_trains_and_compares(tmp_path):
+    overrides = [
+        "epochs=1",
+        "batch_size=16",
+        "model.width=4",
+        "synthetic_faces.train_identities=8",
+        "synthetic_faces.test_identities=6",
+        "synthetic_faces.images_per_identity=4",
+    ]
+    config = f"--config={ROOT / 'experiments/fra_r50.py'}:demo"
+    command = [sys.executable, "-m", "facejax.main", config, "--workdir=run", *(f"--config.{key}" for key in overrides)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "There is no datasets/synthetic_faces_64 yet: rendering" in done.stderr
+    metrics = json.loads((tmp_path / "run" / "results.json").read_text())["trained"]
+    wanted = {"expression/linear_accuracy", "identity/top1_accuracy", "attributes/mean_accuracy", "pose/mae"}
+    assert wanted <= metrics.keys()
