@@ -40,7 +40,7 @@ def train(config, workdir) -> dict:
       UserError: anything that the user can mend: data, config, workdir or disk; a loss that is not finite.
       SystemExit: the run was asked to stop; it is saved, and the same call goes on with it.
     """
-    workdir = epath.Path(workdir)
+    workdir = epath.Path(workdir).expanduser().resolve()
 
     # --- Mesh and data
     mesh = sharding.make_mesh(config.mesh)

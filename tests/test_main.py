@@ -171,7 +171,7 @@ def test_what_is_wrong_is_said_in_one_line(finished, data, tmp_path):
     assert "batch_size = 15 is not divisible by the 2 devices" in failure(
         data, new, "--config.batch_size=15", XLA_FLAGS="--xla_force_host_platform_device_count=2"
     )
-    assert "config.image_size: 24 px" in failure(data, new, "--config.image_size=24")
+    assert "config.image_size: 16 px" in failure(data, new, "--config.image_size=16")
     assert "batch_size" in failure(data, new, "--config.batch_size=64")
     assert "unknown method 'far'" in failure(data, new, "--config.method=far")
     assert not (new / "checkpoints").exists()

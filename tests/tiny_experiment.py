@@ -19,6 +19,10 @@ def get_config(folder):
     config.model.update(width=4, embedding_dim=8, decoder_heads=2, hidden_dim=16, num_regions=3)
     for view in (config.view1, config.view2):  # photometry has tests of its own, and takes long to compile
         view.update(jitter_probability=0.0, blur_probability=0.0, solarize_probability=0.0)
+    paper = fra_r50.get_config()
+    config.loss = paper.loss
+    config.optimizer = paper.optimizer
+    config.optimizer.warmup_epochs = 2
     config.checkpoint.update(every_steps=3, keep=2)
     config.log_every_steps = 1
     evaluation = {"label": "identity", "probes": ("knn",), "data": folder, "k": 3}
