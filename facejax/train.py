@@ -54,7 +54,6 @@ def train(config, workdir) -> dict:
             records.open_split(evaluation.data, split, hint=converter_hint(evaluation.data))
     order = training_order(config, source)
     steps_per_epoch, total_steps = order.steps_per_epoch, config.epochs * order.steps_per_epoch
-    claim_workdir(workdir, config)
     logging.info(
         "%d images, %d epochs of %d steps of %d images, on %d x %s",
         len(source), config.epochs, steps_per_epoch, config.batch_size, mesh.size, jax.devices()[0].device_kind,
@@ -62,6 +61,7 @@ def train(config, workdir) -> dict:
 
     # --- State and step
     method = methods.create(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    claim_workdir(workdir, config)  # not before: a config that cannot work leaves nothing behind
     step_function, initial_state, abstract_state = compile_step(config, method, mesh, source)
     rng = jax.random.fold_in(jax.random.key(config.seed), STEPS)
 

@@ -174,7 +174,7 @@ def test_what_is_wrong_is_said_in_one_line(finished, data, tmp_path):
     assert "config.image_size: 16 px" in failure(data, new, "--config.image_size=16")
     assert "batch_size" in failure(data, new, "--config.batch_size=64")
     assert "unknown method 'far'" in failure(data, new, "--config.method=far")
-    assert not (new / "checkpoints").exists()
+    assert not new.exists()
     assert "holds another config's run: seed was 0, is 1" in failure(data, used, "--config.seed=1")
 
 
