@@ -8,10 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from facejax.errors import UserError
-
-
-def _path(key_path) -> str:
-    return jax.tree_util.keystr(key_path, simple=True, separator="/")
+from facejax.sharding import path_name
 
 
 def official(path: str) -> bool:
@@ -43,7 +40,7 @@ def excluded(params: Any, rule: str) -> Any:
     """
     if rule not in EXCLUSIONS:
         raise UserError(f"config.optimizer.exclude: unknown rule {rule!r}; known are {', '.join(sorted(EXCLUSIONS))}")
-    return jax.tree_util.tree_map_with_path(lambda path, _: EXCLUSIONS[rule](_path(path)), params)
+    return jax.tree_util.tree_map_with_path(lambda path, _: EXCLUSIONS[rule](path_name(path)), params)
 
 
 def scale_by_lars(weight_decay: float, trust_coefficient: float = 1e-3, eps: float = 1e-8):
