@@ -12,7 +12,7 @@ MAX_PIXELS = 1 << 26  # 8192 x 8192; more is taken for a decompression bomb
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
-_CMYK = "CMYK"
+_CMYK = ("CMYK", "YCCK")
 
 
 def decode(data: bytes, at_least: int = 0) -> np.ndarray:
@@ -42,7 +42,7 @@ def decode(data: bytes, at_least: int = 0) -> np.ndarray:
                 width, height = header.size
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
             raise ValueError(f"not an image: {len(data)} bytes of no known format, or far too large") from error
-    _check_size(width, height)
+    check_size(width, height)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
@@ -52,15 +52,16 @@ def decode(data: bytes, at_least: int = 0) -> np.ndarray:
     return image
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Raises a ValueError for more than `MAX_PIXELS` pixels."""
     if width * height > MAX_PIXELS:
         raise ValueError(f"{width} x {height} pixels are more than the {MAX_PIXELS} that an image may have")
 
 
 def _decode_jpeg(data: bytes, at_least: int) -> np.ndarray:
     height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-    _check_size(width, height)
-    if colorspace == _CMYK:
+    check_size(width, height)
+    if colorspace in _CMYK:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 rgb = np.asarray(image.convert("RGB"))
@@ -76,14 +77,19 @@ def _decode_jpeg(data: bytes, at_least: int) -> np.ndarray:
     return rgb
 
 
-def _upright(image: np.ndarray, data: bytes) -> np.ndarray:
+def orientation(data: bytes) -> int:
+    """The orientation that a camera noted in an encoded image (EXIF): 1 is upright, 2 to 8 are to be turned."""
     with Image.open(io.BytesIO(data)) as header:
-        orientation = header.getexif().get(_EXIF_ORIENTATION, 1)
-    if orientation >= 5:
+        return header.getexif().get(_EXIF_ORIENTATION, 1)
+
+
+def _upright(image: np.ndarray, data: bytes) -> np.ndarray:
+    noted = orientation(data)
+    if noted >= 5:
         image = image.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
+    if noted in (3, 4, 7, 8):
         image = image[::-1]
-    if orientation in (2, 3, 6, 7):
+    if noted in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
 

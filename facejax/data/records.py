@@ -143,7 +143,8 @@ def write(
 
     - a *sequence* (`__len__` and `__getitem__`, as a list or a class of your own that makes example i when it is asked
       for it): its shards are fixed beforehand, written by `num_workers` processes, and a call that was interrupted goes
-      on after its last complete shard (everything it has lies in `.FOLDER.partial` beside `folder`); or
+      on after its last complete shard (everything it has lies in `.FOLDER.partial` beside `folder`). Whether it is the
+      same conversion is known from a few examples and the sequence's attribute `fingerprint`, if it has one; or
     - an *iterable*, for examples that are made one after the other: written in order by this process, a new shard
       whenever `shard_bytes` are full, always from the beginning. With a `__len__` the progress bar knows the end.
 
@@ -195,7 +196,7 @@ def write(
                 f"'{part}' cannot name a data set or split: lower case letters, digits and underscores only"
             )
     partial = folder.parent / f".{folder.name}.partial"
-    with named_write_errors(folder), _locked(partial):
+    with named_write_errors(folder), locked(partial):
         summaries = _write_splits(partial, name, features, splits, file_format, shard_bytes, num_workers)
         info.set_splits(tfds_splits.SplitDict([_split_info(s, summary) for s, summary in summaries.items()]))
         info.write_to_directory(partial)
@@ -217,8 +218,12 @@ def _split_info(split: str, summary: SplitSummary) -> tfds_splits.SplitInfo:
 
 
 @contextlib.contextmanager
-def _locked(partial: Path) -> Iterator[None]:
-    """Makes the folder and holds it against other writers for as long as this process lives."""
+def locked(partial: Path) -> Iterator[None]:
+    """Makes a folder and holds it against other writers as long as the context lasts.
+
+    Raises:
+      UserError: another process holds it.
+    """
     partial.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(partial, os.O_RDONLY)
     try:
@@ -272,7 +277,7 @@ def _shard_layout(codec: _Codec, split: str, examples: Sequence[Example], shard_
     num_shards = min(max(1, num_shards), len(examples))
     return {
         "boundaries": [round(len(examples) * shard / num_shards) for shard in range(num_shards + 1)],
-        "sample": hashlib.sha256(repr(samples).encode()).hexdigest(),
+        "sample": hashlib.sha256(repr((samples, getattr(examples, "fingerprint", ""))).encode()).hexdigest(),
     }
 
 

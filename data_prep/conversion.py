@@ -1,0 +1,494 @@
+"""How a converter is written: it declares a data set and lists its items, and everything else is done here.
+
+    DATASET = conversion.Dataset(name="rafdb", read=read, ...)
+
+    def read(source, args):           # -> features beside the image, and the items of each split
+        return features, {"train": items, "test": items}
+
+    if __name__ == "__main__":
+        conversion.main(DATASET)
+
+An item says where its image is (`File`, `Encoded`, `Pixels`, or an object of the converter's own with `name` and
+`read`) and what its labels are. Items are listed first, on disk; then worker processes make the records.
+"""
+
+import argparse
+import array
+import dataclasses
+import functools
+import hashlib
+import os
+import pickle
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from data_prep import pictures
+from data_prep.sources import inside, printable
+from facejax.data import few_shot, records
+from facejax.data.records import Skipped
+from facejax.errors import UserError
+from facejax.files import named_write_errors, write_json
+
+SHOTS = (1, 2, 4, 10)
+
+_SHOWN = 10  # skipped files that the summary prints
+_SHOWN_CLASSES = 50
+_FEW = 10_000  # images that one process converts sooner than others start
+
+
+# --- Declaring ---
+
+
+class Image(Protocol):
+    """Where an image is; small and picklable."""
+
+    name: str  # what reports and the record's field `file` call it
+
+    def read(self, source: Path) -> bytes | np.ndarray:
+        """The encoded image or its pixels, uint8 [H, W] or [H, W, 3]; raises ValueError or OSError where it cannot."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class File:
+    """An image file, by its path below the source folder, with slashes."""
+
+    name: str
+
+    def read(self, source: Path) -> bytes:
+        """The bytes of the file, which must lie in the source folder."""
+        path = inside(source, self.name)
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError("not a file")
+        with open(path, "rb") as file:
+            return file.read(pictures.MAX_BYTES + 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Encoded:
+    """Bytes of an encoded image, out of a file that holds many."""
+
+    name: str
+    data: bytes
+
+    def read(self, source: Path) -> bytes:
+        """The bytes."""
+        return self.data
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pixels:
+    """An image as an array uint8 [H, W] or [H, W, 3]; becomes a PNG."""
+
+    name: str
+    array: np.ndarray
+
+    def read(self, source: Path) -> np.ndarray:
+        """The array."""
+        return self.array
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """One example of a data set.
+
+    Attributes:
+      image: where its image is.
+      labels: the fields of the record beside `image` and `file`. Of a ClassLabel, its number or name.
+      box: x1, y1, x2, y2 of the face in pixels, for --crop.
+      points: [5, 2], x and y of eyes, nose and corners of the mouth in pixels, from the viewer's left to right, for
+        --align.
+      key: what must not occur twice in a split ("": nothing); the second item of the same key is skipped.
+      channel_order: "bgr": red and blue of the image are to be swapped.
+    """
+
+    image: Image
+    labels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    box: Sequence[float] | None = None
+    points: np.ndarray | None = None
+    key: str = ""
+    channel_order: str = "rgb"
+
+
+Read = Callable[[Path, argparse.Namespace], tuple[Mapping[str, Any], Mapping[str, Iterable[Item | Skipped]]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """What there is to know of a data set.
+
+    Attributes:
+      name: of the data set and its module.
+      read: of the source folder and the parsed arguments, returns the features beside `image` and `file`, and for each
+        split an iterable of items (a generator is best; a `Skipped` for what is known to be unusable). Raises
+        UserError where a list file is missing or makes no sense.
+      layout: what --source holds, in a sentence; for --help and errors.
+      description: what the records hold.
+      homepage: where to ask for the data.
+      license: in a word or two.
+      citation: BibTeX or a line.
+      add_arguments: adds the command's own arguments to a parser.
+      positions: fields in pixels, [..., 2] as x and y, that follow the image when it is cropped, aligned or resized.
+      boxes: the same for fields [..., 4], x1, y1, x2, y2.
+      identity: field, an integer or a ClassLabel, of which --shots and --identity_fraction draw; None: none.
+      has_box: items may have a box: there is --crop.
+      has_points: items may have five points: there is --align.
+    """
+
+    name: str
+    read: Read
+    layout: str
+    description: str = ""
+    homepage: str = ""
+    license: str = ""
+    citation: str = ""
+    add_arguments: Callable[[argparse.ArgumentParser], Any] = lambda parser: None
+    positions: Sequence[str] = ()
+    boxes: Sequence[str] = ()
+    identity: str | None = None
+    has_box: bool = False
+    has_points: bool = False
+
+
+# --- Listing ---
+
+
+class _Listing:
+    """The items of a split, written to a file one after the other, with what is counted of them.
+
+    Lists may have tens of millions of entries, and every worker reads some of them: nobody holds all.
+    """
+
+    def __init__(self, path: Path, counted: Sequence[str]):
+        self.path = path
+        self.ends = array.array("q", [0])
+        self.counted = {field: array.array("q") for field in counted}  # -1 where an entry has no item
+        self.digest = hashlib.sha256()
+
+    def fill(self, entries: Iterable[Item | Skipped], features: tfds.features.FeaturesDict, strict: bool) -> None:
+        """Writes all entries, in which class names become numbers and items that cannot be right a `Skipped`."""
+        keys: set[str] = set()
+        with open(self.path, "wb") as file, tqdm(desc=f"listing {self.path.name}", unit=" files", delay=2) as progress:
+            for entry in entries:
+                entry = _checked(entry, features, keys)
+                if strict and isinstance(entry, Skipped):
+                    raise UserError(f"{entry.where}: {entry.reason}")
+                data = pickle.dumps(entry, pickle.HIGHEST_PROTOCOL)
+                file.write(data)
+                self.digest.update(data)
+                self.ends.append(self.ends[-1] + len(data))
+                for field, values in self.counted.items():
+                    values.append(-1 if isinstance(entry, Skipped) else int(entry.labels[field]))
+                progress.update()
+
+    def spans(self) -> np.ndarray:
+        """Where each entry begins and ends in the file, int64 [N, 2]."""
+        ends = np.asarray(self.ends)
+        return np.stack([ends[:-1], ends[1:]], axis=1)
+
+
+def _checked(entry: Item | Skipped, features: tfds.features.FeaturesDict, keys: set[str]) -> Item | Skipped:
+    if isinstance(entry, Skipped):
+        return Skipped(printable(entry.where), entry.reason)
+    where = printable(entry.image.name)
+    if entry.key:
+        if entry.key in keys:
+            return Skipped(where, f"{entry.key} is listed a second time")
+        keys.add(entry.key)
+    labels = dict(entry.labels)
+    for field, value in labels.items():
+        feature = features[field]
+        if isinstance(feature, tfds.features.ClassLabel):
+            try:
+                labels[field] = feature.str2int(value) if isinstance(value, str) else int(value)
+            except (ValueError, KeyError):
+                return Skipped(where, f"'{value}' is no {field}; there are {_some(feature.names)}")
+            if not 0 <= labels[field] < feature.num_classes:
+                return Skipped(where, f"{field} {value} is out of range, 0 to {feature.num_classes - 1}")
+        elif isinstance(value, str):
+            labels[field] = printable(value)
+    return dataclasses.replace(entry, labels=labels)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+# --- Making examples ---
+
+
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """Makes the example of an item."""
+
+    source: Path
+    change: pictures.Change
+    positions: Sequence[str]
+    boxes: Sequence[str]
+    identity: str | None  # the field that is counted anew, from 0
+    kept_identities: np.ndarray | None
+    strict: bool
+
+    def __call__(self, item: Item | Skipped) -> dict[str, Any] | Skipped:
+        if isinstance(item, Skipped):
+            return item
+        where = printable(item.image.name)
+        try:
+            data, matrix = pictures.convert(
+                item.image.read(self.source),
+                self.change,
+                box=item.box,
+                points=item.points,
+                channel_order=item.channel_order,
+            )
+        except (ValueError, OSError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+            if self.strict:
+                raise UserError(f"{where}: {reason}") from error
+            return Skipped(where, reason)
+        labels = dict(item.labels)
+        for field in self.positions:
+            labels[field] = pictures.move(labels[field], matrix).astype(np.float32)
+        for field in self.boxes:
+            labels[field] = pictures.move_box(labels[field], matrix).astype(np.float32)
+        if self.kept_identities is not None:
+            labels[self.identity] = int(np.searchsorted(self.kept_identities, labels[self.identity]))
+        return labels | {"image": data, "file": where}
+
+
+class _Examples(Sequence):
+    """The examples of a split, made when they are asked for; small when it is sent to a worker."""
+
+    def __init__(self, listing: _Listing, chosen, make: _Maker):
+        spans = listing.spans()[chosen]
+        self.path, self.spans_path, self.make, self.length = listing.path, f"{listing.path}.npy", make, len(spans)
+        np.save(self.spans_path, spans)
+        settings = repr((make.change, make.kept_identities)).encode() + spans.tobytes()
+        self.fingerprint = hashlib.sha256(listing.digest.digest() + settings).hexdigest()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def items(self, indices: Iterable[int]) -> Iterator[Item | Skipped]:
+        spans = _load_spans(self.spans_path)
+        with open(self.path, "rb") as file:
+            for i in indices:
+                start, end = (int(value) for value in spans[i])
+                yield pickle.loads(os.pread(file.fileno(), end - start, start))  # our own file, written by this run
+
+    def __getitem__(self, i: int) -> dict[str, Any] | Skipped:
+        return self.make(next(self.items([i])))
+
+
+@functools.lru_cache(16)
+def _load_spans(path: str) -> np.ndarray:
+    return np.load(path, mmap_mode="r")
+
+
+# --- Converting ---
+
+
+def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
+    """Converts a data set with parsed arguments, and prints a summary.
+
+    Returns:
+      The summary, which is also in `conversion.json` beside the records.
+
+    Raises:
+      UserError: the source is missing, empty or makes no sense, the output exists; with `args.strict`, the first item
+        that would have been skipped.
+    """
+    source, out = Path(args.source).expanduser(), Path(args.out).expanduser().absolute()
+    if not source.is_dir():
+        ask = f"; it holds {dataset.layout}" + (f"; ask for the data at {dataset.homepage}" if dataset.homepage else "")
+        raise UserError(f"--source={args.source}: no such folder{ask}")
+    if out.exists():
+        raise UserError(f"--out={args.out} exists already; remove it or choose another folder")
+    change = _change(dataset, args)
+    features, splits = dataset.read(source, args)
+    features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "file": tfds.features.Text(), **features})
+    counted = [name for name, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
+    if dataset.identity in features and dataset.identity not in counted:
+        counted.append(dataset.identity)
+    work = out.parent / f".{out.name}.listing"
+    with named_write_errors(out), records.locked(work):
+        try:
+            listings = {}
+            for split, entries in splits.items():
+                listings[split] = _Listing(work / split, counted)
+                listings[split].fill(entries, features, args.strict)
+                if len(listings[split].ends) == 1:
+                    raise UserError(
+                        f"--source={args.source}: no images for the split '{split}'; it should hold {dataset.layout}"
+                    )
+            features, chosen, kept = _choose(dataset, args, features, listings)
+            make = _Maker(source, change, dataset.positions, dataset.boxes, dataset.identity, kept, args.strict)
+            examples = {split: _Examples(listings[split], chosen[split], make) for split in listings}
+            workers = args.workers
+            if workers is None:
+                workers = 0 if sum(map(len, examples.values())) < _FEW else _num_cores()
+            written = records.write(
+                out,
+                name=dataset.name,
+                features=features,
+                splits=examples,
+                file_format=args.format,
+                description=dataset.description,
+                homepage=dataset.homepage,
+                citation=dataset.citation,
+                license=dataset.license,
+                num_workers=workers,
+            )
+            summary = {
+                "data_set": dataset.name,
+                "options": {k: v for k, v in sorted(vars(args).items()) if k not in ("source", "out", "workers")},
+                "splits": {s: _summarise(written[s], examples[s], listings[s], chosen[s], features) for s in written},
+            }
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    write_json(out / "conversion.json", summary)
+    _print(dataset.name, out, summary)
+    return summary
+
+
+def _change(dataset: Dataset, args: argparse.Namespace) -> pictures.Change:
+    crop, align = getattr(args, "crop", None), getattr(args, "align", False)
+    if crop is not None and align:
+        raise UserError("--crop and --align cannot both be: alignment cuts the face out")
+    if crop is not None and crop < 0:
+        raise UserError(f"--crop={crop}: the margin must not be negative")
+    if args.size < 0:
+        raise UserError(f"--size={args.size}: must be a number of pixels")
+    return pictures.Change(crop=crop, align=align, size=args.size, lossless=args.lossless, verify=args.verify)
+
+
+def _choose(dataset: Dataset, args: argparse.Namespace, features, listings: Mapping[str, _Listing]):
+    """Which entries of each split to convert, and which identities are kept (None: all, with their numbers)."""
+    chosen: dict[str, Any] = {split: slice(None) for split in listings}
+    shots, fraction = getattr(args, "shots", 0), getattr(args, "identity_fraction", 1.0)
+    if not shots and fraction == 1:
+        return features, chosen, None
+    if dataset.identity not in features:
+        raise UserError("--shots and --identity_fraction want records with identities")
+    if not 0 < fraction <= 1:
+        raise UserError(f"--identity_fraction={fraction:g}: must be above 0 and at most 1")
+    if len(listings) > 1:
+        raise UserError(f"--shots and --identity_fraction want one split, of {', '.join(listings)}: choose it")
+    (split, listing), field = next(iter(listings.items())), dataset.identity
+    labels = np.asarray(listing.counted[field])
+    items = np.flatnonzero(labels >= 0)
+    indices, kept = few_shot.choose(labels[items], images_per_class=shots, class_share=fraction, seed=args.seed)
+    if not len(indices):
+        raise UserError(f"--identity_fraction={fraction:g} of {len(np.unique(labels[items]))} identities is none")
+    chosen[split] = items[indices]
+    if isinstance(features[field], tfds.features.ClassLabel):
+        names = [features[field].int2str(int(label)) for label in kept]
+        features = tfds.features.FeaturesDict({**features, field: tfds.features.ClassLabel(names=names)})
+    listing.counted[field] = array.array("q", np.searchsorted(kept, labels).astype(np.int64).tobytes())
+    return features, chosen, kept
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _summarise(written: records.SplitSummary, examples: _Examples, listing: _Listing, chosen, features) -> dict:
+    counted = {field: np.asarray(values)[chosen] for field, values in listing.counted.items()}
+    if written.skipped:
+        lost = _lost(examples, written.skipped)
+        counted = {field: np.delete(values, lost) for field, values in counted.items()}
+    counts = {}
+    for field, values in counted.items():
+        feature = features[field]
+        if isinstance(feature, tfds.features.ClassLabel):
+            numbers = np.bincount(values, minlength=feature.num_classes)
+            counts[field] = {name: int(n) for name, n in zip(feature.names, numbers, strict=True)}
+        else:
+            counts[field] = len(np.unique(values))
+    return {
+        "records": written.num_records,
+        "shards": len(written.shard_lengths),
+        "bytes": written.num_bytes,
+        "counts": counts,
+        "skipped": [dataclasses.asdict(item) for item in written.skipped],
+    }
+
+
+def _lost(examples: _Examples, skipped: Sequence[Skipped]) -> list[int]:
+    """The entries without a record: listed as such, or such that could not be made, which their names tell."""
+    listed = {(e.where, e.reason) for e in examples.items(range(len(examples))) if isinstance(e, Skipped)}
+    bad = {item.where for item in skipped if (item.where, item.reason) not in listed}
+    entries = enumerate(examples.items(range(len(examples))))
+    return [i for i, e in entries if isinstance(e, Skipped) or printable(e.image.name) in bad]
+
+
+def _print(name: str, out: Path, summary: Mapping[str, Any]) -> None:
+    print(f"{name}: {out}")
+    for split, content in summary["splits"].items():
+        skipped = content["skipped"]
+        print(
+            f"{split}: {content['records']} records in {content['shards']} shards, {content['bytes'] / 1e6:.1f} MB, "
+            f"{len(skipped)} skipped"
+        )
+        for field, counts in content["counts"].items():
+            if isinstance(counts, int):
+                print(f"  {field}: {counts} different")
+            elif len(counts) > _SHOWN_CLASSES:
+                print(
+                    f"  {field}: {len(counts)} classes, {min(counts.values())} to {max(counts.values())} records each"
+                )
+            else:
+                print(f"  {field}: {', '.join(f'{label} {n}' for label, n in counts.items())}")
+        for item in skipped[:_SHOWN]:
+            print(f"  skipped {item['where']}: {item['reason']}")
+        if len(skipped) > _SHOWN:
+            print(f"  ... and {len(skipped) - _SHOWN} more: all of them are in {out / 'conversion.json'}")
+
+
+def parser(dataset: Dataset) -> argparse.ArgumentParser:
+    """The command line of a converter: what all have in common, and its own."""
+    result = argparse.ArgumentParser(
+        prog=f"python -m data_prep.{dataset.name}",
+        description=f"{dataset.description} --source holds {dataset.layout}.",
+        epilog=f"Ask for the data at {dataset.homepage}" if dataset.homepage else None,
+        allow_abbrev=False,
+    )
+    result.add_argument("--source", required=True, help=f"folder with {dataset.layout}".replace("%", "%%"))
+    result.add_argument("--out", required=True, help="folder for the records; must not exist")
+    result.add_argument("--format", choices=("tfrecord", "array_record"), default="tfrecord")
+    result.add_argument("--workers", type=int, help="processes; default: as many as cores, or 0 for a few images")
+    result.add_argument("--strict", action="store_true", help="stop at the first image that would be skipped")
+    result.add_argument("--verify", action="store_true", help="decode every image, also those that are passed through")
+    result.add_argument("--size", type=int, default=0, help="shrink to so many pixels along the longer side")
+    result.add_argument("--lossless", action="store_true", help="PNG, not JPEG, for images that are changed")
+    if dataset.has_box:
+        result.add_argument(
+            "--crop", type=float, metavar="MARGIN", help="cut to the face's box and this share around it"
+        )
+    if dataset.has_points:
+        result.add_argument("--align", action="store_true", help="align to the 112 px recognition template (or --size)")
+    if dataset.identity:
+        result.add_argument("--shots", type=int, choices=SHOTS, default=0, help="images of each identity")
+        result.add_argument("--identity_fraction", type=float, default=1.0, help="share of the identities to keep")
+        result.add_argument("--seed", type=int, default=0, help="of what --shots and --identity_fraction draw")
+    dataset.add_arguments(result)
+    return result
+
+
+def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
+    """Entry point of a converter; exit status 2 for an error of the user's, 130 after Ctrl-C."""
+    args = parser(dataset).parse_args(argv)
+    try:
+        convert(dataset, args)
+    except UserError as error:
+        print(f"{dataset.name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{dataset.name}: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

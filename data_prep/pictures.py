@@ -1,0 +1,200 @@
+"""What a converter does to the bytes of one image: nothing where nothing is needed, else crop, alignment, resizing."""
+
+import dataclasses
+import struct
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from facejax.data import images
+
+MAX_BYTES = 256 << 20
+JPEG_QUALITY = 95
+
+# Eyes, nose tip and corners of the mouth in a 112 px crop, from the viewer's left to right: x, y of ArcFace's alignment
+# (Deng et al. 2019, https://arxiv.org/abs/1801.07698).
+TEMPLATE_112 = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What is to be done to every image of a conversion.
+
+    Attributes:
+      crop: cut to the box of the face, widened on each side by this share of its width and height; None: no cut.
+      align: lay the five points of the face on the recognition template.
+      size: a longer side above this is shrunk to it; with `align`, the side of the result. 0: as it is, aligned 112.
+      lossless: encode what was changed as PNG; else what came as a JPEG becomes a JPEG of quality 95, 4:4:4.
+      verify: decode every image, those too that are passed through.
+    """
+
+    crop: float | None = None
+    align: bool = False
+    size: int = 0
+    lossless: bool = False
+    verify: bool = False
+
+
+def convert(
+    image: bytes | np.ndarray, change: Change, *, box=None, points=None, channel_order: str = "rgb"
+) -> tuple[bytes, np.ndarray]:
+    """The image as records hold it: JPEG or PNG bytes of an upright 8-bit RGB image.
+
+    Bytes that are that already, and are not to be cropped, aligned or shrunk, are returned as they are. Everything else
+    is decoded (`facejax.data.images.decode`) and encoded anew.
+
+    Args:
+      image: encoded, or uint8 [H, W] or [H, W, 3].
+      change: what to do.
+      box: x1, y1, x2, y2 in pixels; for `change.crop`.
+      points: [5, 2], x and y in pixels: eyes, nose, corners of the mouth, from the viewer's left to right; for
+        `change.align`.
+      channel_order: "bgr": red and blue are to be swapped.
+
+    Returns:
+      data: the encoded image.
+      matrix: float64 [2, 3]; what was at (x, y) is now at matrix @ (x, y, 1).
+
+    Raises:
+      ValueError: not an image, truncated, damaged, too large; or it has no box or points where they are needed.
+
+    Example:
+      >>> data, matrix = convert(np.zeros((20, 10, 3), np.uint8), Change(size=10))
+      >>> images.decode(data).shape, matrix[0, 0]
+      ((10, 5, 3), np.float64(0.5))
+    """
+    is_bytes = isinstance(image, bytes)
+    rgb = None if is_bytes else _as_rgb(image)
+    if is_bytes:
+        _check_not_hopeless(image)
+        untouched = change.crop is None and not change.align and channel_order == "rgb" and _needs_no_change(image)
+        if untouched and change.size:
+            height, width = _jpeg_or_png_size(image)
+            untouched = max(height, width) <= change.size
+        if untouched:
+            if change.verify:
+                images.decode(image)
+            return image, np.eye(2, 3)
+        rgb = images.decode(image)
+    if channel_order == "bgr":
+        rgb = rgb[:, :, ::-1]
+    rgb, matrix = _change_geometry(rgb, change, box, points)
+    rgb = np.ascontiguousarray(rgb)
+    if is_bytes and image[:2] == b"\xff\xd8" and not change.lossless:
+        return simplejpeg.encode_jpeg(rgb, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="444"), matrix
+    return cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes(), matrix
+
+
+def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Rotation, scale and shift that lay points on a target with the least squared error (Umeyama 1991, eq. 40 - 43).
+
+    Args:
+      points: [N, 2].
+      target: [N, 2].
+
+    Returns:
+      float64 [2, 3], which takes (x, y, 1).
+
+    Raises:
+      ValueError: all points are one, or not numbers.
+
+    Example:
+      >>> similarity(np.array([[0, 0], [1, 0]]), np.array([[5, 5], [5, 7]])).round(6).tolist()
+      [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0]]
+    """
+    points, target = np.asarray(points, np.float64), np.asarray(target, np.float64)
+    if not np.isfinite(points).all() or not np.ptp(points, axis=0).any():
+        raise ValueError("points of the face that are missing, or all the same")
+    mean, target_mean = points.mean(0), target.mean(0)
+    centred = points - mean
+    u, s, vt = np.linalg.svd((target - target_mean).T @ centred)
+    sign = np.array([1, np.linalg.det(u) * np.linalg.det(vt)])  # a rotation, not a reflection
+    rotation = u @ np.diag(sign) @ vt * ((s * sign).sum() / (centred**2).sum())
+    return np.concatenate([rotation, (target_mean - rotation @ mean)[:, None]], axis=1)
+
+
+def move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points [..., 2] under a matrix [2, 3]; NaN stays NaN."""
+    return np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]
+
+
+def move_box(box, matrix: np.ndarray) -> np.ndarray:
+    """The upright box x1, y1, x2, y2 around a box [..., 4] under a matrix."""
+    x1, y1, x2, y2 = np.moveaxis(np.asarray(box, np.float64), -1, 0)
+    corners = move(np.stack([np.stack(c, -1) for c in ((x1, y1), (x2, y1), (x1, y2), (x2, y2))], -2), matrix)
+    return np.concatenate([corners.min(-2), corners.max(-2)], axis=-1)
+
+
+def _as_rgb(image: np.ndarray) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not image.size:
+        raise ValueError(f"not an image: an array {image.dtype} {list(image.shape)}")
+    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
+
+
+def _check_not_hopeless(data: bytes) -> None:
+    if not data:
+        raise ValueError("the file is empty")
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{len(data)} bytes are more than the {MAX_BYTES} that an image may have")
+
+
+def _jpeg_or_png_size(data: bytes) -> tuple[int, int]:
+    if data[:2] == b"\xff\xd8":
+        return simplejpeg.decode_jpeg_header(data)[:2]
+    return struct.unpack_from(">II", data, 16)[::-1]
+
+
+def _needs_no_change(data: bytes) -> bool:
+    """Whether these are a whole JPEG or PNG, 8 bits, RGB, upright: seen without decoding it."""
+    if data[:2] == b"\xff\xd8":
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+        whole, plain = data.rstrip(b"\0\r\n").endswith(b"\xff\xd9"), colorspace in ("YCbCr", "RGB")
+        plain = plain and not (b"Exif\0\0" in data[: 1 << 16] and images.orientation(data) != 1)
+    elif data[:8] == _PNG_SIGNATURE and len(data) > 33:
+        width, height, bits, kind = struct.unpack_from(">IIBB", data, 16)
+        whole, plain = data.endswith(_PNG_END), (bits, kind) == (8, 2) and b"eXIf" not in data
+        plain = plain and b"tRNS" not in data[: data.find(b"IDAT")]
+    else:
+        return False
+    images.check_size(width, height)
+    if plain and not whole:
+        images.decode(data)  # raises what is wrong, unless something harmless follows the image
+    return plain
+
+
+def _change_geometry(rgb: np.ndarray, change: Change, box, points) -> tuple[np.ndarray, np.ndarray]:
+    if change.align:
+        if points is None:
+            raise ValueError("has no five points to align it by")
+        side = change.size or 112
+        matrix = similarity(points, TEMPLATE_112 * (side / 112))
+        return cv2.warpAffine(rgb, matrix, (side, side), flags=cv2.INTER_LINEAR), matrix
+    matrix = np.eye(2, 3)
+    if change.crop is not None:
+        if box is None:
+            raise ValueError("has no box of the face to crop it to")
+        left, top, right, bottom = _widened(box, change.crop, rgb.shape)
+        rgb, matrix[:, 2] = rgb[top:bottom, left:right], (-left, -top)
+    height, width = rgb.shape[:2]
+    longer = max(height, width)
+    if change.size and longer > change.size:
+        new = max(1, round(width * change.size / longer)), max(1, round(height * change.size / longer))
+        rgb = cv2.resize(rgb, new, interpolation=cv2.INTER_AREA)
+        matrix = np.diag([new[0] / width, new[1] / height]) @ matrix
+    return rgb, matrix
+
+
+def _widened(box, margin: float, shape) -> tuple[int, int, int, int]:
+    x1, y1, x2, y2 = (float(value) for value in box)
+    wider, higher = margin * (x2 - x1), margin * (y2 - y1)
+    height, width = shape[:2]
+    edges = np.array([max(0, x1 - wider), max(0, y1 - higher), min(width, x2 + wider), min(height, y2 + higher)])
+    if not np.isfinite(edges).all() or (edges[2:] - edges[:2] < 1).any():
+        raise ValueError(f"its box {[x1, y1, x2, y2]} holds nothing of its {width} x {height} pixels")
+    return *(int(value) for value in np.floor(edges[:2])), *(int(value) for value in np.ceil(edges[2:]))

@@ -1,0 +1,115 @@
+"""Reading the folder that a data set was unpacked into: lists, tables and names, none of which lead out of it."""
+
+import csv
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from facejax.errors import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+
+
+def inside(source: Path, name: str) -> str:
+    """The real path of `name` in the source folder.
+
+    Raises:
+      ValueError: it leads out of the folder, by `..`, as an absolute path or through a link.
+    """
+    if "\0" in name:
+        raise ValueError("a name with a zero byte in it")
+    root = _real(source)
+    path = os.path.realpath(os.path.join(root, name))
+    if path != root and not path.startswith(root.rstrip(os.sep) + os.sep):
+        raise ValueError("the path leads out of the source folder: refused")
+    return path
+
+
+@functools.lru_cache(8)
+def _real(source: Path) -> str:
+    return os.path.realpath(source)
+
+
+def find(source: Path, *names: str) -> Path:
+    """The first of some names, relative to the source, that exists.
+
+    Raises:
+      UserError: none exists, or it leads out of the source.
+    """
+    for name in names:
+        try:
+            path = Path(inside(source, name))
+        except ValueError as error:
+            raise UserError(f"{source / name}: {error}") from None
+        if path.exists():
+            return path
+    raise UserError(f"{source} lacks {' or '.join(names)}; see --help for what --source holds")
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a text file, without line ends, byte order mark and empty ones.
+
+    Raises:
+      UserError: the file is missing or not UTF-8.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for line in file:
+                if line.strip():
+                    yield line.rstrip("\r\n")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; see --help for what --source holds") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}, byte {error.start}); convert it") from None
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file with a header, spaces around names and values dropped.
+
+    Raises:
+      UserError: the file is missing, not UTF-8, or lacks one of `columns`.
+    """
+    rows = csv.reader(read_lines(path))
+    header = [name.strip() for name in next(rows, [])]
+    if missing := [name for name in columns if name not in header]:
+        raise UserError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header) or 'none'}")
+    for number, row in enumerate(rows, 2):
+        if len(row) < len(header):
+            raise UserError(f"{path}, row {number}: {len(row)} values where the header has {len(header)} columns")
+        yield dict(zip(header, (value.strip() for value in row), strict=False))
+
+
+def image_names(source: Path, folder: str = "") -> Iterator[str]:
+    """Names of all image files below a folder of the source, relative to the source, with slashes, in sorted order.
+
+    Hidden files and folders are left out, and what is not named as an image.
+    """
+    for entry in _entries(source, folder):
+        name = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.is_dir():
+            yield from image_names(source, name)
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+            yield name
+
+
+def folder_names(source: Path, folder: str = "") -> list[str]:
+    """Names of the folders right in a folder of the source, sorted, without hidden ones."""
+    return [entry.name for entry in _entries(source, folder) if entry.is_dir()]
+
+
+def _entries(source: Path, folder: str) -> list[os.DirEntry]:
+    try:
+        path = inside(source, folder)
+    except ValueError as error:
+        raise UserError(f"{source / folder}: {error}") from None
+    try:
+        with os.scandir(path) as entries:
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} is missing; see --help for what --source holds") from None
+
+
+def printable(text: str) -> str:
+    """Text that UTF-8 can hold, for file names that are not UTF-8 on disk: their odd bytes appear as \\xNN."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
