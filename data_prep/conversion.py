@@ -37,6 +37,7 @@ from facejax.errors import UserError
 from facejax.files import named_write_errors, write_json
 
 SHOTS = (1, 2, 4, 10)
+PEOPLE = {"identity": tfds.features.Scalar(np.int64), "name": tfds.features.Text()}
 
 _SHOWN = 10  # skipped files that the summary prints
 _SHOWN_CLASSES = 50
@@ -312,6 +313,10 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--out={args.out} exists already; remove it or choose another folder")
     change = _change(dataset, args)
     features, splits = dataset.read(source, args)
+    if args.split:
+        if args.split not in splits:
+            raise UserError(f"--split={args.split}: {dataset.name} has {', '.join(splits)}")
+        splits = {args.split: splits[args.split]}
     features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "file": tfds.features.Text(), **features})
     counted = [name for name, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
     if dataset.identity in features and dataset.identity not in counted:
@@ -344,6 +349,7 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
                 citation=dataset.citation,
                 license=dataset.license,
                 num_workers=workers,
+                run_shards=None if args.beam is None else functools.partial(_run_with_beam, args.beam),
             )
             summary = {
                 "data_set": dataset.name,
@@ -379,7 +385,7 @@ def _choose(dataset: Dataset, args: argparse.Namespace, features, listings: Mapp
     if not 0 < fraction <= 1:
         raise UserError(f"--identity_fraction={fraction:g}: must be above 0 and at most 1")
     if len(listings) > 1:
-        raise UserError(f"--shots and --identity_fraction want one split, of {', '.join(listings)}: choose it")
+        raise UserError(f"--shots and --identity_fraction want --split, one of {', '.join(listings)}")
     (split, listing), field = next(iter(listings.items())), dataset.identity
     labels = np.asarray(listing.counted[field])
     items = np.flatnonzero(labels >= 0)
@@ -418,6 +424,14 @@ def _summarise(written: records.SplitSummary, examples: _Examples, listing: _Lis
         "counts": counts,
         "skipped": [dataclasses.asdict(item) for item in written.skipped],
     }
+
+
+def _run_with_beam(options: str, tasks: Sequence[Callable[[], Any]]) -> None:
+    try:
+        from data_prep import beam_pipeline
+    except ImportError as error:
+        raise UserError(f"--beam wants Apache Beam ({error}): pip install 'facejax[beam]'") from error
+    beam_pipeline.run(tasks, options)
 
 
 def _lost(examples: _Examples, skipped: Sequence[Skipped]) -> list[int]:
@@ -461,7 +475,9 @@ def parser(dataset: Dataset) -> argparse.ArgumentParser:
     )
     result.add_argument("--source", required=True, help=f"folder with {dataset.layout}".replace("%", "%%"))
     result.add_argument("--out", required=True, help="folder for the records; must not exist")
+    result.add_argument("--split", help="convert this split only")
     result.add_argument("--format", choices=("tfrecord", "array_record"), default="tfrecord")
+    result.add_argument("--beam", nargs="?", const="", metavar="OPTIONS", help="run as an Apache Beam pipeline")
     result.add_argument("--workers", type=int, help="processes; default: as many as cores, or 0 for a few images")
     result.add_argument("--strict", action="store_true", help="stop at the first image that would be skipped")
     result.add_argument("--verify", action="store_true", help="decode every image, also those that are passed through")

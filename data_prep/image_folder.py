@@ -4,10 +4,9 @@ python -m data_prep.image_folder --source=DIR --out=DIR [--labels=none|class|ide
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from data_prep import conversion, sources
@@ -23,27 +22,31 @@ def read(source: Path, args: argparse.Namespace):
         if not roots:
             raise UserError(f"--splits: {source} has no folders")
     if args.labels == "none":
-        return {}, {split: map(_item, sources.image_names(source, root)) for split, root in roots.items()}
+        return {}, {split: _unlabelled(source, root) for split, root in roots.items()}
     names = sorted({name for root in roots.values() for name in sources.folder_names(source, root)})
     if not names:
         raise UserError(f"--labels={args.labels}: {source} has no folders, one for each {args.labels}")
     if args.labels == "class":
         features = {"label": tfds.features.ClassLabel(names=[sources.printable(name) for name in names])}
-    else:
-        features = {"label": tfds.features.Scalar(np.int64), "name": tfds.features.Text()}
-    return features, {split: _labelled(source, root, names, args.labels) for split, root in roots.items()}
+        return features, {split: _classes(source, root, names) for split, root in roots.items()}
+    return conversion.PEOPLE, {split: _people(source, root, names) for split, root in roots.items()}
 
 
-def _item(name: str) -> Item:
-    return Item(File(name))
+def _unlabelled(source: Path, root: str) -> Iterator[Item]:
+    for name in sources.image_names(source, root):
+        yield Item(File(name))
 
 
-def _labelled(source: Path, root: str, names: list[str], labels: str) -> Iterator[Item]:
+def _people(source: Path, root: str, names: Sequence[str]) -> Iterator[Item]:
     numbers = {name: i for i, name in enumerate(names)}
-    for folder in sources.folder_names(source, root):
-        fields = {"label": numbers[folder]} | ({"name": folder} if labels == "identity" else {})
-        for name in sources.image_names(source, f"{root}/{folder}" if root else folder):
-            yield Item(File(name), fields)
+    for name in sources.folder_names(source, root):
+        for labels, image in sources.people(source, root, [name], first=numbers[name]):
+            yield Item(File(image), labels)
+
+
+def _classes(source: Path, root: str, names: Sequence[str]) -> Iterator[Item]:
+    for item in _people(source, root, names):
+        yield Item(item.image, {"label": item.labels["identity"]})
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +54,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels",
         choices=("none", "class", "identity"),
         default="none",
-        help="what the folders stand for: nothing; classes, named in the records; people, numbered",
+        help="what the folders stand for: nothing; classes (field `label`); people (`identity` and `name`)",
     )
     parser.add_argument("--splits", action="store_true", help="the outermost folders are the splits: train, test, ...")
 
@@ -61,7 +64,7 @@ DATASET = conversion.Dataset(
     read=read,
     layout="images, in folders or not",
     description="Images of a folder.",
-    identity="label",
+    identity="identity",
     add_arguments=_add_arguments,
 )
 

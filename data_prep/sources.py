@@ -5,6 +5,7 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from facejax.errors import UserError
 
@@ -96,6 +97,23 @@ def image_names(source: Path, folder: str = "") -> Iterator[str]:
 def folder_names(source: Path, folder: str = "") -> list[str]:
     """Names of the folders right in a folder of the source, sorted, without hidden ones."""
     return [entry.name for entry in _entries(source, folder) if entry.is_dir()]
+
+
+def people(source: Path, root: str, names: Sequence[str], first: int = 0) -> Iterator[tuple[dict[str, Any], str]]:
+    """The images of folders that are a person each.
+
+    Args:
+      source: the source folder.
+      root: the folder in it that holds the people's folders; "": the source itself.
+      names: of the people's folders.
+      first: number of the first of them.
+
+    Yields:
+      The labels `identity` (a number) and `name` (the folder's), and the name of an image, person after person.
+    """
+    for number, name in enumerate(names, first):
+        for image in image_names(source, f"{root}/{name}" if root else name):
+            yield {"identity": number, "name": name}, image
 
 
 def _entries(source: Path, folder: str) -> list[os.DirEntry]:

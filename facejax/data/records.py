@@ -136,6 +136,7 @@ def write(
     license: str = "",
     shard_bytes: int = SHARD_BYTES,
     num_workers: int = 0,
+    run_shards: Callable[[Sequence[Callable[[], Any]]], Any] | None = None,
 ) -> dict[str, SplitSummary]:
     """Writes a data set in TFDS layout; `folder` appears under its name only when all of it is there.
 
@@ -161,6 +162,9 @@ def write(
       description: with `homepage`, `citation` and `license`: for `dataset_info.json`.
       shard_bytes: size that a shard should have, about.
       num_workers: processes that write the shards of sequences, which must then be picklable. 0: this process.
+      run_shards: calls the functions it is given, each of which writes a shard of a sequence, wherever that is: on
+        machines that see `folder` and the examples' sources under the same paths. They are picklable, and a function
+        may be called again after a failure. None: `num_workers` processes.
 
     Returns:
       A summary for each split.
@@ -197,7 +201,7 @@ def write(
             )
     partial = folder.parent / f".{folder.name}.partial"
     with named_write_errors(folder), locked(partial):
-        summaries = _write_splits(partial, name, features, splits, file_format, shard_bytes, num_workers)
+        summaries = _write_splits(partial, name, features, splits, file_format, shard_bytes, num_workers, run_shards)
         info.set_splits(tfds_splits.SplitDict([_split_info(s, summary) for s, summary in summaries.items()]))
         info.write_to_directory(partial)
         for path in partial.iterdir():  # what only resuming needs, and the rest safely on the disk
@@ -236,7 +240,9 @@ def locked(partial: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write_splits(partial, name, features, splits, file_format, shard_bytes, num_workers) -> dict[str, SplitSummary]:
+def _write_splits(
+    partial, name, features, splits, file_format, shard_bytes, num_workers, run_shards
+) -> dict[str, SplitSummary]:
     codec = _Codec(features)
     sequences = {s: e for s, e in splits.items() if hasattr(e, "__len__") and hasattr(e, "__getitem__")}
     layout = {split: _shard_layout(codec, split, examples, shard_bytes) for split, examples in sequences.items()}
@@ -251,7 +257,7 @@ def _write_splits(partial, name, features, splits, file_format, shard_bytes, num
     for path in set(partial.iterdir()) - keep:
         path.unlink()
     write_atomically(plan_path, plan)
-    shards = _write_sequences(partial, name, codec, sequences, layout, file_format, num_workers)
+    shards = _write_sequences(partial, name, codec, sequences, layout, file_format, num_workers, run_shards)
     for split, examples in splits.items():
         if split not in sequences:
             shards[split] = _write_stream(partial, name, codec, split, examples, file_format, shard_bytes)
@@ -299,7 +305,9 @@ def _sidecar(shard_path: Path) -> Path:
     return shard_path.parent / f".{shard_path.name}.json"
 
 
-def _write_sequences(partial, name, codec, sequences, layout, file_format, num_workers) -> dict[str, list[_Shard]]:
+def _write_sequences(
+    partial, name, codec, sequences, layout, file_format, num_workers, run_shards
+) -> dict[str, list[_Shard]]:
     """The shards of all sequences: those found complete, and the others written now."""
     shards: dict[str, list[_Shard]] = {}
     pending = []
@@ -315,6 +323,16 @@ def _write_sequences(partial, name, codec, sequences, layout, file_format, num_w
     missing = sum(end - start for *_, start, end in pending)
     if missing < total:
         logging.warning("%s: going on after %d of %d records", partial, total - missing, total)
+    if run_shards and pending:
+        run_shards(
+            [
+                functools.partial(_write_shard, path, codec.features, split, examples, start, end, file_format)
+                for split, _, path, examples, start, end in pending
+            ]
+        )
+        for split, index, path, *_ in pending:
+            shards[split][index] = _Shard.from_json(_sidecar(path).read_text())
+        return shards
     with _progress(name, total if sequences else None, initial=total - missing) as progress:
         if not num_workers:
             for split, index, path, examples, start, end in pending:

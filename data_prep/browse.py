@@ -1,0 +1,257 @@
+"""Looking at a data set: one page with samples, their labels, landmarks and boxes drawn in, and counts of classes.
+
+python -m data_prep.browse DIR [--out=FILE.html|FILE.png] [--split=NAME] [--samples=48] [--seed=0]
+"""
+
+import argparse
+import base64
+import html
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from facejax import pictures
+from facejax.data import images, records
+from facejax.errors import UserError
+from facejax.files import write_atomically
+
+CELL = 192  # pixels of a sample on the page
+COUNTED = 50_000  # records of a split that are read to count its classes
+
+_DOT, _BOX, _HIDDEN = (90, 255, 120), (255, 210, 0), (255, 70, 70)
+_SHOWN_NUMBERS = 8
+_COLUMNS = 8
+_SHOWN_CLASSES = 100
+_STYLE = """
+body { font: 14px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff }
+.samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 16px }
+figure { margin: 0 } figure img { display: block; max-width: 100% }
+figcaption { font-size: 12px; overflow-wrap: anywhere; color: #444 }
+table { border-collapse: collapse } td { padding: 1px 10px 1px 0; vertical-align: middle }
+.bar { background: #0072b2; height: 10px }
+.classes { columns: 22em auto; margin-bottom: 2em }
+"""
+
+
+def draw(record: Mapping[str, Any], features: Mapping[str, Any]) -> np.ndarray:
+    """The image of a record, enlarged to `CELL` pixels, with its landmarks and boxes: uint8 [H, W, 3].
+
+    Fields of floats [..., 2] of two and more rows are points, those [..., 4] with "box" in their names are x1, y1, x2,
+    y2, both in pixels; `BBox` fields are parts of the image. Points that a field `visibility` calls hidden are red.
+    """
+    image = images.decode(record["image"])
+    scale = CELL / max(image.shape[:2])
+    size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
+    canvas = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    for name, feature in features.items():
+        points, seen = _points(feature, record[name]), np.asarray(record.get("visibility", ()))
+        for i, (x, y) in enumerate(points):
+            color = _DOT if seen.shape != (len(points),) or seen[i] else _HIDDEN
+            if np.isfinite((x, y)).all():
+                cv2.circle(canvas, _pixel(x * scale, y * scale), 2, color, -1, cv2.LINE_AA)
+        for x1, y1, x2, y2 in _boxes(name, feature, record[name], image.shape):
+            if np.isfinite((x1, y1, x2, y2)).all():
+                cv2.rectangle(canvas, _pixel(x1 * scale, y1 * scale), _pixel(x2 * scale, y2 * scale), _BOX, 2)
+    return canvas
+
+
+def _pixel(x: float, y: float) -> tuple[int, int]:
+    return round(float(np.clip(x, -9999, 9999))), round(float(np.clip(y, -9999, 9999)))
+
+
+def _points(feature: Any, value: Any) -> np.ndarray:
+    """The points [N, 2] that a field holds, if any."""
+    is_floats = isinstance(feature, tfds.features.Tensor) and np.issubdtype(feature.np_dtype, np.floating)
+    if is_floats and len(feature.shape) >= 2 and feature.shape[-1] == 2:
+        return np.asarray(value).reshape(-1, 2)
+    return np.empty((0, 2))
+
+
+def _boxes(name: str, feature: Any, value: Any, shape: Sequence[int]) -> list:
+    if isinstance(feature, tfds.features.BBoxFeature) or isinstance(
+        getattr(feature, "feature", None), tfds.features.BBoxFeature
+    ):
+        top, left, bottom, right = np.asarray(value).reshape(-1, 4).T
+        return (np.stack([left, top, right, bottom], 1) * np.array([shape[1], shape[0]] * 2)).tolist()
+    if "box" in name and isinstance(feature, tfds.features.Tensor) and feature.shape[-1:] == (4,):
+        return np.asarray(value).reshape(-1, 4).tolist()
+    return []
+
+
+def describe(record: Mapping[str, Any], features: Mapping[str, Any]) -> dict[str, str]:
+    """The labels of a record as short texts, without images and what `draw` shows."""
+    texts = {}
+    for name, feature in features.items():
+        value = record[name]
+        if isinstance(feature, tfds.features.Image) or len(_points(feature, value)):
+            continue
+        if isinstance(feature, tfds.features.ClassLabel):
+            texts[name] = feature.int2str(int(value)) if feature.names and value >= 0 else str(value)
+        elif isinstance(value, str):
+            texts[name] = value
+        elif np.size(value) > 1:
+            values = np.asarray(value).reshape(-1)
+            more = ", ..." if values.size > _SHOWN_NUMBERS else ""
+            texts[name] = ", ".join(f"{v:.3g}" for v in values[:_SHOWN_NUMBERS]) + more
+        else:
+            texts[name] = f"{np.asarray(value).reshape(-1)[0]:.6g}" if np.size(value) else "none"
+    return texts
+
+
+def class_counts(source: records.RecordSource, seed: int) -> tuple[dict[str, dict[str, int]], int]:
+    """Records of each class of every ClassLabel field, and how many records were read for it, at most `COUNTED`."""
+    labels = {n: f for n, f in source.features.items() if isinstance(f, tfds.features.ClassLabel)}
+    if not labels:
+        return {}, 0
+    numbers = {name: np.zeros(feature.num_classes, int) for name, feature in labels.items()}
+    indices = _choose(len(source), COUNTED, seed)
+    for i in tqdm(indices, desc="counting classes", unit=" records", delay=2):
+        record = source[int(i)]
+        for name in labels:
+            numbers[name][record[name]] += 1
+    return {n: dict(zip(labels[n].names, numbers[n].tolist(), strict=True)) for n in labels}, len(indices)
+
+
+def _choose(length: int, count: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).choice(length, min(count, length), replace=False))
+
+
+def browse(folder, out: Path, *, split: str = "", samples: int = 48, seed: int = 0) -> None:
+    """Writes a page (.html) or a picture (.png) of a data set.
+
+    Args:
+      folder: the records.
+      out: file to write; must not exist.
+      split: its name; "": all, one after the other.
+      samples: of each split, drawn at random.
+      seed: of the draw.
+
+    Raises:
+      UserError: no records there, `out` exists or has another suffix, no such split.
+    """
+    if out.suffix not in (".html", ".png"):
+        raise UserError(f"--out={out}: the name must end in .html or .png")
+    if out.exists():
+        raise UserError(f"--out={out} exists already; remove it or choose another name")
+    if samples < 1:
+        raise UserError(f"--samples={samples}: must be at least 1")
+    counts = records.num_records(folder)
+    sources = {name: records.open_split(folder, name) for name in ([split] if split else sorted(counts))}
+    if any("image" not in source.features for source in sources.values()):
+        raise UserError(f"{folder} has no field 'image'")
+    if out.suffix == ".html":
+        write_atomically(out, _page(Path(folder).name, sources, samples, seed))
+    else:
+        pictures.write_png(out, _sheet(sources, samples, seed))
+
+
+def _sheet(sources: Mapping[str, records.RecordSource], samples: int, seed: int) -> np.ndarray:
+    columns = min(_COLUMNS, samples)
+    rows, captions, lines = [], [], []
+    for split, source in sources.items():
+        lines.append(f"{split}: {len(source)} records")
+        for field, numbers in class_counts(source, seed)[0].items():
+            shown = [f"{name} {n}" for name, n in list(numbers.items())[:_SHOWN_CLASSES]]
+            lines += textwrap.wrap(f"{field}: {', '.join(shown)}", columns * CELL // 8, initial_indent="    ")
+        chosen = [source[int(i)] for i in _choose(len(source), samples, seed)]
+        for start in range(0, len(chosen), columns):
+            row = chosen[start : start + columns]
+            rows.append([draw(record, source.features) for record in row])
+            captions.append([_caption(split, record, source.features) for record in row])
+    sheet = pictures.sheet(rows, captions=captions)
+    header = Image.new("RGB", (sheet.shape[1], 20 * len(lines) + 8), "white")
+    font = ImageFont.load_default(14)
+    for i, line in enumerate(lines):
+        ImageDraw.Draw(header).text((6, 20 * i + 6), line, fill=(40, 40, 40), font=font)
+    return np.concatenate([np.asarray(header), sheet])
+
+
+def _caption(split: str, record: Mapping[str, Any], features: Mapping[str, Any]) -> str:
+    """What tells most in a line: classes, then other short labels, not the file's name."""
+    texts = describe(record, features)
+    names = sorted(texts, key=lambda name: not isinstance(features[name], tfds.features.ClassLabel))
+    shown = [texts[name] for name in names if name != "file" and len(texts[name]) < 24]
+    return f"{split}: " + "; ".join(shown) if shown else split
+
+
+def _page(title: str, sources: Mapping[str, records.RecordSource], samples: int, seed: int) -> str:
+    parts = [f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"]
+    parts.append(f"<h1>{html.escape(title)}</h1>")
+    for split, source in sources.items():
+        parts.append(f"<h2>{html.escape(split)}: {len(source)} records</h2>")
+        counts, read = class_counts(source, seed)
+        for field, numbers in counts.items():
+            part = f", of {read} records drawn at random" if read < len(source) else ""
+            parts.append(f"<h3>{html.escape(field)}: {len(numbers)} classes{part}</h3>{_bars(numbers)}")
+        parts.append("<div class=samples>")
+        for i in _choose(len(source), samples, seed):
+            record = source[int(i)]
+            texts = "<br>".join(
+                f"{html.escape(n)}: {html.escape(t)}" for n, t in describe(record, source.features).items()
+            )
+            shown = [draw(record, source.features), *_other_images(record, source.features)]
+            tags = "".join(f'<img src="data:image/png;base64,{_png(image)}">' for image in shown)
+            parts.append(f"<figure>{tags}<figcaption>{texts}</figcaption></figure>")
+        parts.append("</div>")
+    return "\n".join(parts)
+
+
+def _bars(numbers: Mapping[str, int]) -> str:
+    most = max([*numbers.values(), 1])
+    rows = [
+        f"<tr><td>{html.escape(name)}<td>{n}<td><div class=bar style='width:{120 * n / most:.0f}px'></div>"
+        for name, n in list(numbers.items())[:_SHOWN_CLASSES]
+    ]
+    more = f"<p>and {len(numbers) - _SHOWN_CLASSES} more" if len(numbers) > _SHOWN_CLASSES else ""
+    return f"<div class=classes><table>{''.join(rows)}</table>{more}</div>"
+
+
+def _other_images(record: Mapping[str, Any], features: Mapping[str, Any]) -> list[np.ndarray]:
+    """Masks: every number a colour of its own."""
+    found = []
+    for name, feature in features.items():
+        if name != "image" and isinstance(feature, tfds.features.Image):
+            mask = cv2.imdecode(np.frombuffer(record[name], np.uint8), cv2.IMREAD_UNCHANGED)
+            if mask is None:
+                raise UserError(f"the field '{name}' of a record is no image")
+            if mask.ndim == 2:
+                mask = pictures.region_colors(int(mask.max()) + 1).astype(np.uint8)[mask]
+                mask = cv2.resize(mask, None, fx=96 / len(mask), fy=96 / len(mask), interpolation=cv2.INTER_NEAREST)
+            else:
+                mask = mask[:, :, 2::-1]
+            found.append(mask)
+    return found
+
+
+def _png(image: np.ndarray) -> str:
+    return base64.b64encode(cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()).decode()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point; exit status 2 for an error of the user's."""
+    parser = argparse.ArgumentParser(prog="python -m data_prep.browse", description="A page of what is in records.")
+    parser.add_argument("folder", help="folder of a data set")
+    parser.add_argument("--out", type=Path, help="FILE.html or FILE.png; default: the folder's name with .html, here")
+    parser.add_argument("--split", default="", help="default: all of them")
+    parser.add_argument("--samples", type=int, default=48, help="of each split")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    args = parser.parse_args(argv)
+    out = args.out or Path(f"{Path(args.folder).resolve().name}.html")
+    try:
+        browse(args.folder, out, split=args.split, samples=args.samples, seed=args.seed)
+    except UserError as error:
+        print(f"browse: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(out)
+
+
+if __name__ == "__main__":
+    main()
