@@ -17,6 +17,7 @@ import array
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 import pickle
 import shutil
@@ -34,7 +35,7 @@ from data_prep.sources import inside, printable
 from facejax.data import few_shot, records
 from facejax.data.records import Skipped
 from facejax.errors import UserError
-from facejax.files import named_write_errors, write_json
+from facejax.files import named_write_errors
 
 SHOTS = (1, 2, 4, 10)
 PEOPLE = {"identity": tfds.features.Scalar(np.int64), "name": tfds.features.Text()}
@@ -140,6 +141,8 @@ class Dataset:
       identity: field, an integer or a ClassLabel, of which --shots and --identity_fraction draw; None: none.
       has_box: items may have a box: there is --crop.
       has_points: items may have five points: there is --align.
+      lists: of the source folder and the arguments, returns further files by name, which are to lie beside the records;
+        it is called before anything is converted.
     """
 
     name: str
@@ -155,6 +158,7 @@ class Dataset:
     identity: str | None = None
     has_box: bool = False
     has_points: bool = False
+    lists: Callable[[Path, argparse.Namespace], Mapping[str, bytes]] = lambda source, args: {}
 
 
 # --- Listing ---
@@ -313,6 +317,7 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--out={args.out} exists already; remove it or choose another folder")
     change = _change(dataset, args)
     features, splits = dataset.read(source, args)
+    lists = dataset.lists(source, args)
     if args.split:
         if args.split not in splits:
             raise UserError(f"--split={args.split}: {dataset.name} has {', '.join(splits)}")
@@ -338,7 +343,17 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
             workers = args.workers
             if workers is None:
                 workers = 0 if sum(map(len, examples.values())) < _FEW else _num_cores()
-            written = records.write(
+            options = {k: v for k, v in sorted(vars(args).items()) if k not in ("source", "out", "workers", "beam")}
+            summary = {"data_set": dataset.name, "options": options, "splits": {}}
+
+            def summarise(written: Mapping[str, records.SplitSummary]) -> dict[str, str | bytes]:
+                for split in written:
+                    summary["splits"][split] = _summarise(
+                        written[split], examples[split], listings[split], chosen[split], features
+                    )
+                return {**lists, "conversion.json": json.dumps(summary, indent=2) + "\n"}
+
+            records.write(
                 out,
                 name=dataset.name,
                 features=features,
@@ -350,15 +365,10 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
                 license=dataset.license,
                 num_workers=workers,
                 run_shards=None if args.beam is None else functools.partial(_run_with_beam, args.beam),
+                beside=summarise,
             )
-            summary = {
-                "data_set": dataset.name,
-                "options": {k: v for k, v in sorted(vars(args).items()) if k not in ("source", "out", "workers")},
-                "splits": {s: _summarise(written[s], examples[s], listings[s], chosen[s], features) for s in written},
-            }
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    write_json(out / "conversion.json", summary)
     _print(dataset.name, out, summary)
     return summary
 

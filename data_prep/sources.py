@@ -48,6 +48,14 @@ def find(source: Path, *names: str) -> Path:
     raise UserError(f"{source} lacks {' or '.join(names)}; see --help for what --source holds")
 
 
+def find_folder(source: Path, *names: str) -> str:
+    """`find`, for a folder; its name relative to the source, with slashes."""
+    path = find(source, *names)
+    if not path.is_dir():
+        raise UserError(f"{path} is not a folder; see --help for what --source holds")
+    return path.relative_to(_real(source)).as_posix()
+
+
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a text file, without line ends, byte order mark and empty ones.
 
@@ -71,7 +79,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     Raises:
       UserError: the file is missing, not UTF-8, or lacks one of `columns`.
     """
-    rows = csv.reader(read_lines(path))
+    rows = _csv_rows(path)
     header = [name.strip() for name in next(rows, [])]
     if missing := [name for name in columns if name not in header]:
         raise UserError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header) or 'none'}")
@@ -79,6 +87,13 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         if len(row) < len(header):
             raise UserError(f"{path}, row {number}: {len(row)} values where the header has {len(header)} columns")
         yield dict(zip(header, (value.strip() for value in row), strict=False))
+
+
+def _csv_rows(path: Path) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(read_lines(path))
+    except csv.Error as error:
+        raise UserError(f"{path} is not a CSV file, or is damaged: {error}") from None
 
 
 def image_names(source: Path, folder: str = "") -> Iterator[str]:

@@ -137,6 +137,7 @@ def write(
     shard_bytes: int = SHARD_BYTES,
     num_workers: int = 0,
     run_shards: Callable[[Sequence[Callable[[], Any]]], Any] | None = None,
+    beside: Callable[[dict[str, SplitSummary]], Mapping[str, str | bytes]] = lambda summaries: {},
 ) -> dict[str, SplitSummary]:
     """Writes a data set in TFDS layout; `folder` appears under its name only when all of it is there.
 
@@ -165,6 +166,7 @@ def write(
       run_shards: calls the functions it is given, each of which writes a shard of a sequence, wherever that is: on
         machines that see `folder` and the examples' sources under the same paths. They are picklable, and a function
         may be called again after a failure. None: `num_workers` processes.
+      beside: further files, by name, that are to lie in the folder.
 
     Returns:
       A summary for each split.
@@ -204,6 +206,8 @@ def write(
         summaries = _write_splits(partial, name, features, splits, file_format, shard_bytes, num_workers, run_shards)
         info.set_splits(tfds_splits.SplitDict([_split_info(s, summary) for s, summary in summaries.items()]))
         info.write_to_directory(partial)
+        for file, content in beside(summaries).items():
+            write_atomically(partial / file, content)
         for path in partial.iterdir():  # what only resuming needs, and the rest safely on the disk
             if path.name.startswith("."):
                 path.unlink()
