@@ -91,7 +91,7 @@ def describe(record: Mapping[str, Any], features: Mapping[str, Any]) -> dict[str
     texts = {}
     for name, feature in features.items():
         value = record[name]
-        if isinstance(feature, tfds.features.Image) or len(_points(feature, value)):
+        if isinstance(feature, tfds.features.Image) or name == "visibility" or len(_points(feature, value)):
             continue
         if isinstance(feature, tfds.features.ClassLabel):
             texts[name] = feature.int2str(int(value)) if feature.names and value >= 0 else str(value)
