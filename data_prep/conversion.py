@@ -363,6 +363,7 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
                 homepage=dataset.homepage,
                 citation=dataset.citation,
                 license=dataset.license,
+                shard_bytes=round(args.shard_mb * 1e6),
                 num_workers=workers,
                 run_shards=None if args.beam is None else functools.partial(_run_with_beam, args.beam),
                 beside=summarise,
@@ -381,6 +382,8 @@ def _change(dataset: Dataset, args: argparse.Namespace) -> pictures.Change:
         raise UserError(f"--crop={crop}: the margin must not be negative")
     if args.size < 0:
         raise UserError(f"--size={args.size}: must be a number of pixels")
+    if not args.shard_mb > 0:
+        raise UserError(f"--shard_mb={args.shard_mb:g}: must be above 0")
     return pictures.Change(crop=crop, align=align, size=args.size, lossless=args.lossless, verify=args.verify)
 
 
@@ -487,6 +490,7 @@ def parser(dataset: Dataset) -> argparse.ArgumentParser:
     result.add_argument("--out", required=True, help="folder for the records; must not exist")
     result.add_argument("--split", help="convert this split only")
     result.add_argument("--format", choices=("tfrecord", "array_record"), default="tfrecord")
+    result.add_argument("--shard_mb", type=float, default=64, help="megabytes that a shard should have")
     result.add_argument("--beam", nargs="?", const="", metavar="OPTIONS", help="run as an Apache Beam pipeline")
     result.add_argument("--workers", type=int, help="processes; default: as many as cores, or 0 for a few images")
     result.add_argument("--strict", action="store_true", help="stop at the first image that would be skipped")
