@@ -1,0 +1,36 @@
+"""AFLW2000-3D: 2 000 faces with pose and 68 points in 3D, to test on.
+
+python -m data_prep.aflw2000 --source=DIR --out=DIR
+
+--source is the folder `AFLW2000`, or the one around it: `image00002.jpg`, ... with a `.mat` beside each (`Pose_Para`
+as in 300W-LP, `pt3d_68`: 3 x 68). One split, `test`. Poses beyond 99 degrees are left out, as in the protocol: 1 969
+remain.
+"""
+
+import argparse
+from pathlib import Path
+
+from data_prep import conversion, w300lp
+
+
+def read(source: Path, args: argparse.Namespace):
+    """All images of the folder."""
+    folder = "AFLW2000" if (source / "AFLW2000").is_dir() else ""
+    return w300lp.FEATURES, {"test": w300lp.posed_faces(source, folder, "pt3d_68")}
+
+
+DATASET = conversion.Dataset(
+    name="aflw2000",
+    read=read,
+    layout="the folder AFLW2000",
+    description=w300lp.DESCRIPTION,
+    homepage="http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm",
+    license="non-commercial research",
+    citation="Zhu et al., Face Alignment Across Large Poses: A 3D Solution, CVPR 2016",
+    positions=("landmarks",),
+    has_box=True,
+    has_points=True,
+)
+
+if __name__ == "__main__":
+    conversion.main(DATASET)
