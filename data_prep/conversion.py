@@ -271,29 +271,30 @@ class _Examples(Sequence):
     """The examples of a split, made when they are asked for; small when it is sent to a worker."""
 
     def __init__(self, listing: _Listing, chosen, make: _Maker):
+        self.make, self.path, self._spans_path = make, listing.path, f"{listing.path}.npy"
         spans = listing.spans()[chosen]
-        self.path, self.spans_path, self.make, self.length = listing.path, f"{listing.path}.npy", make, len(spans)
-        np.save(self.spans_path, spans)
+        np.save(self._spans_path, spans)
+        self._length, self._spans = len(spans), None
         settings = repr((make.change, make.kept_identities)).encode() + spans.tobytes()
         self.fingerprint = hashlib.sha256(listing.digest.digest() + settings).hexdigest()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_spans": None}
+
     def __len__(self) -> int:
-        return self.length
+        return self._length
 
     def items(self, indices: Iterable[int]) -> Iterator[Item | Skipped]:
-        spans = _load_spans(self.spans_path)
+        """What was listed."""
+        if self._spans is None:
+            self._spans = np.load(self._spans_path, mmap_mode="r")
         with open(self.path, "rb") as file:
             for i in indices:
-                start, end = (int(value) for value in spans[i])
+                start, end = self._spans[i].tolist()
                 yield pickle.loads(os.pread(file.fileno(), end - start, start))  # our own file, written by this run
 
     def __getitem__(self, i: int) -> dict[str, Any] | Skipped:
         return self.make(next(self.items([i])))
-
-
-@functools.lru_cache(16)
-def _load_spans(path: str) -> np.ndarray:
-    return np.load(path, mmap_mode="r")
 
 
 # --- Converting ---

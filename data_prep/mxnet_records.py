@@ -9,7 +9,6 @@ channels that was taken, and in the other.
 
 import argparse
 import dataclasses
-import functools
 import os
 import struct
 import sys
@@ -58,7 +57,8 @@ class Record:
 
     def read(self, source: Path) -> bytes:
         """The encoded image."""
-        return read_record(_open(source / REC), self.offset)[1]
+        with open(source / REC, "rb") as file:
+            return read_record(file.fileno(), self.offset)[1]
 
 
 def read_record(file: int, offset: int) -> tuple[np.ndarray, bytes]:
@@ -112,11 +112,6 @@ def _read(file: int, offset: int, size: int) -> bytes:
     return data
 
 
-@functools.lru_cache(8)
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDONLY)
-
-
 def read(source: Path, args: argparse.Namespace):
     """One split, `train`."""
     sources.find(source, REC)
@@ -159,27 +154,29 @@ def _images(source: Path, rows: np.ndarray) -> np.ndarray:
     """The rows of the index that are images: record 0 may say where they end and the records of people begin."""
     if not len(rows) or rows[0, 0] != 0:
         return rows
-    try:
-        labels, image = read_record(_open(source / REC), int(rows[0, 1]))
-    except ValueError as error:
-        raise UserError(f"{source / REC}, record 0: {error}") from error
+    with open(source / REC, "rb") as file:
+        try:
+            labels, image = read_record(file.fileno(), int(rows[0, 1]))
+        except ValueError as error:
+            raise UserError(f"{source / REC}, record 0: {error}") from error
     if image:
         return rows
     return rows[(rows[:, 0] > 0) & (rows[:, 0] < int(labels[0]))]
 
 
 def _items(source: Path, rows: np.ndarray, num_people: int, order: str) -> Iterator[Item | Skipped]:
-    for key, offset in rows.tolist():
-        image = Record(key, offset)
-        try:
-            label = float(read_labels(_open(source / REC), offset)[0])
-        except ValueError as error:
-            yield Skipped(image.name, str(error))
-            continue
-        if not 0 <= label < num_people or label % 1:
-            yield Skipped(image.name, f"identity {label:g} is out of range, 0 to {num_people - 1}")
-        else:
-            yield Item(image, {"identity": int(label)}, channel_order=order)
+    with open(source / REC, "rb") as file:
+        for key, offset in rows.tolist():
+            image = Record(key, offset)
+            try:
+                label = float(read_labels(file.fileno(), offset)[0])
+            except ValueError as error:
+                yield Skipped(image.name, str(error))
+                continue
+            if not 0 <= label < num_people or label % 1:
+                yield Skipped(image.name, f"identity {label:g} is out of range, 0 to {num_people - 1}")
+            else:
+                yield Item(image, {"identity": int(label)}, channel_order=order)
 
 
 def read_labels(file: int, offset: int) -> np.ndarray:

@@ -194,7 +194,7 @@ def _widened(box, margin: float, shape) -> tuple[int, int, int, int]:
     x1, y1, x2, y2 = (float(value) for value in box)
     wider, higher = margin * (x2 - x1), margin * (y2 - y1)
     height, width = shape[:2]
-    edges = np.array([max(0, x1 - wider), max(0, y1 - higher), min(width, x2 + wider), min(height, y2 + higher)])
+    edges = np.clip([x1 - wider, y1 - higher, x2 + wider, y2 + higher], 0, [width, height] * 2)
     if not np.isfinite(edges).all() or (edges[2:] - edges[:2] < 1).any():
         raise ValueError(f"its box {[x1, y1, x2, y2]} holds nothing of its {width} x {height} pixels")
     return *(int(value) for value in np.floor(edges[:2])), *(int(value) for value in np.ceil(edges[2:]))
