@@ -1,0 +1,67 @@
+"""One's own pictures, in whatever folders they are."""
+
+import pytest
+from lookalikes import convert, jpeg, pixels, png, put
+
+from data_prep.image_folder import DATASET
+from facejax.errors import UserError
+
+
+@pytest.fixture
+def source(tmp_path):
+    content = {
+        "top.jpg": jpeg(0),
+        "Ann/1.jpg": jpeg(1),
+        "Ann/2.PNG": png(pixels(2)),
+        "Bob Ö/deep/er/3.jpeg": jpeg(3),
+        "Bob Ö/notes.txt": b"not an image",
+        ".hidden/4.jpg": jpeg(4),
+        "Ann/._1.jpg": b"what a Mac leaves",
+        "empty/readme": b"",
+    }
+    for name, data in content.items():
+        put(tmp_path / "source", name, data)
+    return tmp_path / "source"
+
+
+def test_any_tree(source, tmp_path):
+    summary, found = convert(DATASET, source, tmp_path / "out")
+    names = ["Ann/1.jpg", "Ann/2.PNG", "Bob Ö/deep/er/3.jpeg", "top.jpg"]
+    assert [record["file"] for record in found["train"]] == names
+    assert [record["image"] for record in found["train"]] == [(source / name).read_bytes() for name in names]
+    assert set(found["train"][0]) == {"image", "file"}
+    assert summary["splits"]["train"]["skipped"] == []
+
+
+def test_folders_of_people(source, tmp_path):
+    summary, found = convert(DATASET, source, tmp_path / "out", "--labels=identity")
+    assert [(r["identity"], r["name"]) for r in found["train"]] == [(0, "Ann"), (0, "Ann"), (1, "Bob Ö")]
+    assert summary["splits"]["train"]["counts"] == {"identity": 2}
+
+
+def test_folders_of_classes(source, tmp_path):
+    summary, found = convert(DATASET, source, tmp_path / "out", "--labels=class")
+    assert [record["label"] for record in found["train"]] == [0, 0, 1]
+    assert summary["splits"]["train"]["counts"] == {"label": {"Ann": 2, "Bob Ö": 1, "empty": 0}}
+
+
+def test_splits_share_the_classes(tmp_path):
+    source = tmp_path / "source"
+    for name in ("train/cat/1.jpg", "train/dog/1.jpg", "test/dog/2.jpg", "test/eel/2.jpg"):
+        put(source, name, jpeg(0))
+    summary, found = convert(DATASET, source, tmp_path / "out", "--labels=class", "--splits")
+    assert {s: [r["label"] for r in records] for s, records in found.items()} == {"test": [1, 2], "train": [0, 1]}
+    assert summary["splits"]["test"]["counts"] == {"label": {"cat": 0, "dog": 1, "eel": 1}}
+    _, found = convert(DATASET, source, tmp_path / "one", "--splits", "--split=test")
+    assert {s: [r["file"] for r in records] for s, records in found.items()} == {
+        "test": ["test/dog/2.jpg", "test/eel/2.jpg"]
+    }
+    with pytest.raises(UserError, match="want --split, one of test, train"):
+        convert(DATASET, source, tmp_path / "few", "--labels=identity", "--splits", "--shots=1")
+
+
+def test_labels_want_folders(tmp_path):
+    put(tmp_path / "source", "a.jpg", jpeg(0))
+    for options in (["--labels=class"], ["--splits"]):
+        with pytest.raises(UserError, match="has no folders"):
+            convert(DATASET, tmp_path / "source", tmp_path / "out", *options)
