@@ -6,6 +6,7 @@ byte for byte as without Beam, and an interrupted conversion goes on. (TFDS's ow
 through a shuffle, to order them by hashes, and needs TensorFlow for TFRecord.)
 """
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,12 +31,11 @@ def run(tasks: Sequence[Callable[[], Any]], options: str = "") -> None:
     try:
         with beam.Pipeline(options=PipelineOptions(shlex.split(options))) as pipeline:
             _ = pipeline | beam.Create(list(tasks)) | beam.Reshuffle() | beam.Map(_call)
-    except Exception as error:
-        message = str(error)
-        if UserError.__name__ not in message:
+    except Exception as error:  # of the worker's class here, or of the runner's with the worker's traceback as its text
+        text = str(error) if isinstance(error, UserError) else str(error).partition(f"{UserError.__name__}: ")[2]
+        if not text:
             raise
-        first = message.split(f"{UserError.__name__}:", 1)[-1].split(" [while running")[0].split("\n")[0]
-        raise UserError(first.strip()) from error
+        raise UserError(re.split(r" \[while running|\n", text)[0]) from error
 
 
 def _call(task: Callable[[], Any]) -> None:
