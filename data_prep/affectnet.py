@@ -73,7 +73,7 @@ def _cut_out(source: Path, folder: str, classes: int) -> Iterator[Item | Skipped
             )
             landmarks = _load(source, f"{stem}_lnd.npy").astype(np.float32).reshape(68, 2)
             item = _item(name, int(expression), valence, arousal, landmarks, classes)
-        except (OSError, ValueError, MemoryError) as error:
+        except (OSError, ValueError, MemoryError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
             item = Skipped(name, f"its annotations {stem}_*.npy: {reason}")
         if item:
@@ -81,7 +81,7 @@ def _cut_out(source: Path, folder: str, classes: int) -> Iterator[Item | Skipped
 
 
 def _load(source: Path, name: str) -> np.ndarray:
-    return np.load(io.BytesIO(File(name).read(source)), allow_pickle=False)
+    return np.lib.format.read_array(io.BytesIO(File(name).read(source)), allow_pickle=False)
 
 
 def _item(name, expression: int, valence, arousal, landmarks, classes: int) -> Item | None:

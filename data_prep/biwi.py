@@ -19,6 +19,7 @@ import tensorflow_datasets as tfds
 
 from data_prep import conversion, head_pose, sources
 from data_prep.conversion import File, Item, Skipped
+from facejax.errors import UserError
 
 HEAD_MM = 240
 
@@ -38,7 +39,11 @@ def _items(source: Path, root: str) -> Iterator[Item | Skipped]:
     for folder in sources.folder_names(source, root.rstrip("/")):
         if not re.fullmatch(r"\d\d", folder):
             continue
-        camera = _numbers(sources.find(source, f"{root}{folder}/rgb.cal").read_bytes())
+        calibration = sources.find(source, f"{root}{folder}/rgb.cal")
+        try:
+            camera = _numbers(calibration.read_bytes())
+        except ValueError as error:
+            raise UserError(f"{calibration} is not a file of numbers: {error}") from None
         for name in sources.image_names(source, f"{root}{folder}"):
             if not re.search(r"/frame_\d+_rgb\.\w+$", name):
                 continue

@@ -89,8 +89,8 @@ def _table(path: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
     for line in lines:
         name, *values = line.rsplit(maxsplit=len(columns))
         try:
-            table[name.strip()] = np.array(values, dtype="U12").astype(np.int32).reshape(len(columns))
-        except ValueError:
+            table[name.strip()] = np.array(values).astype(np.int32).reshape(len(columns))
+        except (ValueError, OverflowError):
             raise UserError(f"{path}: '{line[:40]}...' is not a name and {len(columns)} whole numbers") from None
     return table
 

@@ -52,7 +52,8 @@ def box_around(points: np.ndarray) -> np.ndarray:
 
 
 def _numbers(text: bytes) -> np.ndarray:
-    values = np.array(text.split()).astype(np.float32)  # ValueError: not a number
+    with np.errstate(over="ignore"):
+        values = np.array(text.split()).astype(np.float32)  # ValueError: not a number
     if not np.isfinite(values).all():
         raise ValueError("a coordinate is not finite")
     return values

@@ -24,7 +24,7 @@ _LIST = "EmoLabel/list_patition_label.txt"
 
 def read(source: Path, args: argparse.Namespace):
     """The list's images, by the first word of their names."""
-    path = sources.find(source, _LIST, "list_patition_label.txt")
+    path = sources.find(source, _LIST, "EmoLabel/list_partition_label.txt")
     rows = {"train": [], "test": []}
     for line in sources.read_lines(path):
         name, _, label = line.strip().rpartition(" ")
@@ -45,19 +45,23 @@ def _items(source: Path, rows, images: str) -> Iterator[Item | Skipped]:
         elif images == "aligned":
             yield Item(File(f"Image/aligned/{stem}_aligned.jpg"), {"expression": number}, key=name)
         else:
-            box = _rows(source, f"Annotation/boundingbox/{stem}_boundingbox.txt", lambda data: np.array(data.split()))
+            box = _beside(source, f"Annotation/boundingbox/{stem}_boundingbox.txt", _box)
             yield Item(
                 File(f"Image/original/{stem}.jpg"),
                 {"expression": number},
                 key=name,
-                box=None if box is None or len(box) != 4 else box.astype(float),
-                points=_rows(
+                box=box,
+                points=_beside(
                     source, f"Annotation/manual/{stem}_manu_attri.txt", lambda data: point_files.read_rows(data, 5)
                 ),
             )
 
 
-def _rows(source: Path, name: str, parse):
+def _box(data: bytes) -> np.ndarray:
+    return np.array(data.split()).astype(float).reshape(4)
+
+
+def _beside(source: Path, name: str, parse):
     """What a file beside the image says; None where it is missing or makes no sense."""
     try:
         return parse(File(name).read(source))

@@ -1,8 +1,10 @@
 """Reading the folder that a data set was unpacked into: lists, tables and names, none of which lead out of it."""
 
 import csv
+import errno
 import functools
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,41 @@ def inside(source: Path, name: str) -> str:
     if path != root and not path.startswith(root.rstrip(os.sep) + os.sep):
         raise ValueError("the path leads out of the source folder: refused")
     return path
+
+
+def read_file(source: Path, name: str, max_bytes: int) -> bytes:
+    """The bytes of a file, which must lie in the source folder, links followed.
+
+    Raises:
+      ValueError: it leads out of the folder, is no plain file, or has more than `max_bytes`.
+      OSError: it is missing or cannot be read.
+    """
+    folder, _, last = name.rpartition("/")
+    if last in ("", ".", "..") or "\0" in name:
+        path = inside(source, name)
+    else:
+        path = f"{_real_folder(source, folder)}/{last}"
+    try:
+        descriptor = os.open(path, _OPEN)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        descriptor = os.open(inside(source, name), _OPEN)  # a link
+    with open(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("not a file")
+        if status.st_size > max_bytes:
+            raise ValueError(f"{status.st_size} bytes are more than the {max_bytes} that an image may have")
+        return file.read()
+
+
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe does not block
+
+
+@functools.lru_cache(1024)
+def _real_folder(source: Path, folder: str) -> str:
+    return inside(source, folder)
 
 
 @functools.lru_cache(8)
@@ -69,6 +106,8 @@ def read_lines(path: Path) -> Iterator[str]:
                     yield line.rstrip("\r\n")
     except FileNotFoundError:
         raise UserError(f"{path} is missing; see --help for what --source holds") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}, byte {error.start}); convert it") from None
 

@@ -44,6 +44,9 @@ def test_rafdb_original_images(tmp_path):
     source = make_rafdb(tmp_path / "basic")
     _, records = convert(rafdb.DATASET, source, "--images=original", "--crop=0")
     assert Image.open(io.BytesIO(records["train"][0]["image"])).size == (20, 30)
+    (source / "Annotation/boundingbox/train_00002_boundingbox.txt").write_text("1 2 three 4\n")
+    summary, _ = convert(rafdb.DATASET, source, "--images=original", "--crop=0")
+    assert "no box" in skipped(summary["train"])["Image/original/train_00002.jpg"]
     (source / "Annotation/manual/test_0001_manu_attri.txt").write_text("not points\n")
     summary, records = convert(rafdb.DATASET, source, "--images=original", "--align")
     assert Image.open(io.BytesIO(records["train"][0]["image"])).size == (112, 112)
@@ -165,6 +168,10 @@ def test_affectnet_cut_out_faces(tmp_path):
     for part in ("exp", "val", "aro", "lnd"):  # a pickle: not read
         files[f"train_set/annotations/2_{part}.npy"] = npy(np.array([{}], object))
     files["train_set/images/3.jpg"] = picture(3)
+    archive = io.BytesIO()
+    np.savez(archive, a=1)
+    files["train_set/images/4.jpg"] = picture(4)
+    files["train_set/annotations/4_exp.npy"] = archive.getvalue()
     source = write(tmp_path / "affectnet", files)
     summary, records = convert(affectnet.DATASET, source, "--classes=8")
     assert [record["expression"] for record in records["train"]] == [1, 7]
@@ -172,6 +179,7 @@ def test_affectnet_cut_out_faces(tmp_path):
     assert (record["expression"], record["valence"], record["arousal"]) == (4, 0.5, -0.75)
     np.testing.assert_allclose(record["landmarks"], landmarks(0), atol=1e-5)
     reasons = skipped(summary["train"])
+    assert "magic" in reasons["train_set/images/4.jpg"]
     assert "allow_pickle" in reasons["train_set/images/2.jpg"] and "No such file" in reasons["train_set/images/3.jpg"]
 
 
