@@ -30,8 +30,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from data_prep import pictures
-from data_prep.sources import inside, printable
+from data_prep import pictures, sources
+from data_prep.sources import printable
 from facejax.data import few_shot, records
 from facejax.data.records import Skipped
 from facejax.errors import UserError
@@ -57,7 +57,7 @@ class Image(Protocol):
         """The encoded image or its pixels, uint8 [H, W] or [H, W, 3]; raises ValueError or OSError where it cannot."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class File:
     """An image file, by its path below the source folder, with slashes."""
 
@@ -65,14 +65,10 @@ class File:
 
     def read(self, source: Path) -> bytes:
         """The bytes of the file, which must lie in the source folder."""
-        path = inside(source, self.name)
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise ValueError("not a file")
-        with open(path, "rb") as file:
-            return file.read(pictures.MAX_BYTES + 1)
+        return sources.read_file(source, self.name, pictures.MAX_BYTES)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Encoded:
     """Bytes of an encoded image, out of a file that holds many."""
 
@@ -84,7 +80,7 @@ class Encoded:
         return self.data
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Pixels:
     """An image as an array uint8 [H, W] or [H, W, 3]; becomes a PNG."""
 
@@ -96,7 +92,7 @@ class Pixels:
         return self.array
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Item:
     """One example of a data set.
 
@@ -274,12 +270,12 @@ class _Examples(Sequence):
         self.make, self.path, self._spans_path = make, listing.path, f"{listing.path}.npy"
         spans = listing.spans()[chosen]
         np.save(self._spans_path, spans)
-        self._length, self._spans = len(spans), None
+        self._length, self._spans, self._file = len(spans), None, None  # the last two: opened when needed
         settings = repr((make.change, make.kept_identities)).encode() + spans.tobytes()
         self.fingerprint = hashlib.sha256(listing.digest.digest() + settings).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_spans": None}
+        return self.__dict__ | {"_spans": None, "_file": None}
 
     def __len__(self) -> int:
         return self._length
@@ -287,11 +283,11 @@ class _Examples(Sequence):
     def items(self, indices: Iterable[int]) -> Iterator[Item | Skipped]:
         """What was listed."""
         if self._spans is None:
-            self._spans = np.load(self._spans_path, mmap_mode="r")
-        with open(self.path, "rb") as file:
-            for i in indices:
-                start, end = self._spans[i].tolist()
-                yield pickle.loads(os.pread(file.fileno(), end - start, start))  # our own file, written by this run
+            self._spans = np.asarray(np.load(self._spans_path, mmap_mode="r"))
+            self._file = open(self.path, "rb", buffering=0)
+        for i in indices:
+            start, end = self._spans[i].tolist()
+            yield pickle.loads(os.pread(self._file.fileno(), end - start, start))  # our own file, written by this run
 
     def __getitem__(self, i: int) -> dict[str, Any] | Skipped:
         return self.make(next(self.items([i])))

@@ -43,7 +43,7 @@ _HEADER = struct.Struct("<IfQQ")  # number of labels that follow (0: the next is
 _SHEET_FACES = 16
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Record:
     """The image of one record of a .rec file."""
 

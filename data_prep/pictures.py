@@ -19,6 +19,7 @@ TEMPLATE_112 = np.array(
 )
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_UNMOVED = np.eye(2, 3)
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -80,7 +81,7 @@ def convert(
         if untouched:
             if change.verify:
                 images.decode(image)
-            return image, np.eye(2, 3)
+            return image, _UNMOVED
         rgb = images.decode(image)
     if channel_order == "bgr":
         rgb = rgb[:, :, ::-1]
@@ -155,7 +156,7 @@ def _needs_no_change(data: bytes) -> bool:
     if data[:2] == b"\xff\xd8":
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
         whole, plain = data.rstrip(b"\0\r\n").endswith(b"\xff\xd9"), colorspace in ("YCbCr", "RGB")
-        plain = plain and not (b"Exif\0\0" in data[: 1 << 16] and images.orientation(data) != 1)
+        plain = plain and not (data.find(b"Exif\0\0", 0, data.find(b"\xff\xda")) >= 0 and images.orientation(data) != 1)
     elif data[:8] == _PNG_SIGNATURE and len(data) > 33:
         width, height, bits, kind = struct.unpack_from(">IIBB", data, 16)
         whole, plain = data.endswith(_PNG_END), (bits, kind) == (8, 2) and b"eXIf" not in data
@@ -175,7 +176,7 @@ def _change_geometry(rgb: np.ndarray, change: Change, box, points) -> tuple[np.n
         side = change.size or 112
         matrix = similarity(points, TEMPLATE_112 * (side / 112))
         return cv2.warpAffine(rgb, matrix, (side, side), flags=cv2.INTER_LINEAR), matrix
-    matrix = np.eye(2, 3)
+    matrix = _UNMOVED.copy()
     if change.crop is not None:
         if box is None:
             raise ValueError("has no box of the face to crop it to")
