@@ -86,7 +86,7 @@ def state_shardings(mesh: Mesh, state, rules):
       mesh: the mesh.
       state: tree of arrays or `jax.ShapeDtypeStruct`.
       rules: sequence of (regular expression, spec); the first expression that is found in an array's path, such as
-        `params/backbone/conv1/kernel` or `opt_state/1/trace/backbone/conv1/kernel`, decides. A spec is a tuple with
+        `params/backbone/conv1/kernel` or `opt_state/0/1/trace/backbone/conv1/kernel`, decides. A spec is a tuple with
         a mesh axis or None for each dimension, or "fsdp": split the longest dimension that divides over `data`.
         Arrays that no rule names are replicated, and so are scalars.
 

@@ -11,7 +11,7 @@ from data_prep.face_renderer.appearance import REGION, colour, dot, edge, mix, u
 from data_prep.face_renderer.geometry import FAR, bump, smoothstep, where_worn
 
 _PIVOT = jnp.array([0.0, -3.0, -1.0])  # the point about which the head turns
-_RAISE = 1.0  # how far above the image's centre the head's origin is, in centimetres
+_CENTRE = jnp.array([0.0, -1.2, 4.0])  # of the face as a detector boxes it: the camera is aimed there
 _HAND = (  # wrist, palm, four fingers, thumb: start, end, radius
     (0.0, -22.0, 0.0, -6.5, 3.3),
     (-1.1, -6.0, 1.1, -6.0, 3.4),
@@ -51,6 +51,7 @@ def prepare(scene):
         return jnp.matmul(r.T, jnp.array([x, y, z]) - _PIVOT, precision="highest") + _PIVOT
 
     g["rotation"] = r
+    g["offset"] = scene["offset"] - (r @ (_CENTRE - _PIVOT) + _PIVOT)[:2]
     g["one"] = jnp.cos(0.0 * scene["distance"])
     g["neck_end"] = fixed(0.0, -18.0, -4.0)
     g["shoulder_a"], g["shoulder_b"] = fixed(-13.0, -21.0, -4.0), fixed(13.0, -21.0, -4.0)
@@ -84,7 +85,7 @@ def distance(g, x, y, z):
 def rays(g, u, v):
     """Directions [3, N] in the head's frame through image positions u (right), v (down) in 0..1."""
     x = (u - 0.5) * g["extent"] - g["offset"][0]
-    y = (0.5 - v) * g["extent"] - g["offset"][1] - _RAISE
+    y = (0.5 - v) * g["extent"] - g["offset"][1]
     d = unit(jnp.stack([x, y, jnp.full_like(x, -1.0) * g["distance"]]))
     return jnp.einsum("ji,jn->in", g["rotation"], d, precision="highest")
 
@@ -94,7 +95,7 @@ def project(g, points):
     p = jnp.matmul(points - _PIVOT, g["rotation"].T, precision="highest") + _PIVOT
     scale = g["distance"] / (g["distance"] - p[:, 2]) / g["extent"]
     return jnp.stack([0.5 + p[:, 0] * scale + g["offset"][0] / g["extent"],
-                      0.5 - p[:, 1] * scale - (g["offset"][1] + _RAISE) / g["extent"]], axis=1)  # fmt: skip
+                      0.5 - p[:, 1] * scale - g["offset"][1] / g["extent"]], axis=1)  # fmt: skip
 
 
 def _at(g, ray, t):
@@ -290,7 +291,7 @@ def _held_up(g, u, v, pixel, radiance, region):
     """Lays a hand or a card in front of the face; `u`, `v` in 0..1 across the image."""
     px, py, angle = g["occluder_place"]
     x = (u - 0.5) * g["extent"] - g["offset"][0] - px
-    y = (0.5 - v) * g["extent"] - g["offset"][1] - _RAISE - py
+    y = (0.5 - v) * g["extent"] - g["offset"][1] - py
     c, s = jnp.cos(angle), jnp.sin(angle)
     x, y = c * x - s * y, s * x + c * y
     # fingers and palm: capsules in the plane, shaded as if round

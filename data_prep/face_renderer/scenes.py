@@ -235,7 +235,7 @@ def identity(seed: int, index: int) -> dict:
 def expression(rng, label: int) -> np.ndarray:
     """Draws intensities in 0..1 of the action units (in the order of `ACTION_UNITS`) of one of `EXPRESSIONS`."""
     prototype = PROTOTYPES[EXPRESSIONS[label]]
-    strength = rng.uniform(0.55, 1.0)
+    strength = rng.uniform(0.75, 1.0)
     units = []
     for number in ACTION_UNITS:
         value = max(0.0, rng.normal(0.0, 0.05))
@@ -289,11 +289,11 @@ def scene(seed: int, person: int, image: int, *, label: int | None = None) -> di
         seed: of the whole data set.
         person: identity index.
         image: number of the image of that person.
-        label: index into `EXPRESSIONS`; by default drawn, Neutral a little more often than the others.
+        label: index into `EXPRESSIONS`; by default drawn, each as often.
     """
     rng = np.random.default_rng([seed, 13, person, image])
     who = identity(seed, person)
-    drawn = int(rng.choice(len(EXPRESSIONS), p=np.array([1.6, 1.2, 1, 1, 1, 1, 1]) / 7.8))
+    drawn = int(rng.integers(len(EXPRESSIONS)))
     label = drawn if label is None else label
     pose = np.array([np.clip(rng.normal(0, 25), -60, 60), np.clip(rng.normal(0, 10), -25, 25),
                      np.clip(rng.normal(0, 8), -20, 20)])  # fmt: skip
@@ -304,9 +304,9 @@ def scene(seed: int, person: int, image: int, *, label: int | None = None) -> di
         "action_units": expression(rng, label),
         "pose": pose,
         "gaze": np.array([_normal(rng, 0.22), _normal(rng, 0.12)]),
-        "extent": rng.uniform(24.5, 32.0),  # centimetres seen at the head's distance
+        "extent": rng.uniform(19.5, 24.5),  # centimetres seen at the head's distance
         "distance": float(np.exp(rng.uniform(np.log(55), np.log(160)))),
-        "offset": np.array([_normal(rng, 1.0), _normal(rng, 1.0)]),
+        "offset": np.array([_normal(rng, 0.6), _normal(rng, 0.6)]),  # of the face from the image's middle
         "texture": rng.uniform(0, 100, 2),
     }
     fields |= _background(rng) | _light(rng)

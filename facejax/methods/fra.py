@@ -47,12 +47,18 @@ class FRA:
             epochs=config.epochs,
             steps_per_epoch=steps_per_epoch,
         )
-        self.optimizer = optimizers.lars(
-            self.learning_rate,
-            momentum=config.optimizer.momentum,
-            weight_decay=config.optimizer.weight_decay,
-            trust_coefficient=config.optimizer.trust_coefficient,
-            exclude=config.optimizer.exclude,
+        self.optimizer = optax.chain(
+            optimizers.lars(
+                self.learning_rate,
+                momentum=config.optimizer.momentum,
+                weight_decay=config.optimizer.weight_decay,
+                trust_coefficient=config.optimizer.trust_coefficient,
+                exclude=config.optimizer.exclude,
+            ),
+            optax.masked(
+                optax.scale(config.optimizer.predictor_factor),
+                lambda params: {name: name in PREDICTORS for name in params},
+            ),
         )
         self.target_momentum = schedules.cosine_momentum(config.ema.momentum, total_steps=total_steps)
 

@@ -53,6 +53,7 @@ def make_config(**changes):
                 "weight_decay": 1e-6,
                 "trust_coefficient": 1e-3,
                 "exclude": "official",
+                "predictor_factor": 1.0,
             },
             "ema": {"momentum": 0.9, "target_statistics": "own"},
             "view1": view,
@@ -141,6 +142,23 @@ def test_eman_averages_the_statistics_too():
     online = fra.without_predictors(new.variables)
     expected = jax.tree.map(lambda old, now: momentum * old + (1 - momentum) * now, state.target, online)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), new.target, expected)
+
+
+def test_only_the_predictors_have_another_learning_rate():
+    rng = np.random.default_rng()
+    params = {name: {"kernel": rng.normal(size=(3, 4)).astype(np.float32)} for name in ("backbone", *fra.PREDICTORS)}
+    grads = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), params)
+
+    def second_update(factor):
+        config = make_config(**{"optimizer.predictor_factor": factor})
+        optimizer = fra.FRA(config, steps_per_epoch=4, total_steps=8).optimizer
+        _, state = optimizer.update(grads, optimizer.init(params), params)
+        return optimizer.update(grads, state, params)[0]
+
+    plain, faster = second_update(1.0), second_update(10.0)
+    for name in params:
+        expected = plain[name]["kernel"] * (10 if name in fra.PREDICTORS else 1)
+        np.testing.assert_allclose(faster[name]["kernel"], expected, rtol=1e-6)
 
 
 def test_views_are_separated_as_they_were_interleaved():
