@@ -241,9 +241,16 @@ def evaluate_step(config, method, mesh, evaluations, reporter, workdir, step, st
 
     faces = faces_to_draw(config, evaluations)
     drawn = jax.jit(method.pictures, out_shardings=whole)(variables, on_mesh(faces, whole))
-    rows = {"images": faces} | {name: np.asarray(row) for name, row in drawn.items()}
-    captions = [[name] * len(faces) for name in rows]
-    reporter.picture(step, config.method, sheet(list(rows.values()), captions=captions))
+    overlays = {"images": faces}
+    for name, drawings in drawn.items():
+        drawings = np.asarray(drawings)
+        if drawings.shape[1] == drawings.shape[2]:
+            overlays[name] = drawings
+        else:  # a strip of images for each face: one below the other
+            reporter.picture(step, f"{config.method}_{name}", sheet(drawings[:, None]))
+    if len(overlays) > 1:
+        captions = [[name] * len(faces) for name in overlays]
+        reporter.picture(step, config.method, sheet(list(overlays.values()), captions=captions))
 
     if jax.process_index() == 0:
         write_json(file, metrics)
