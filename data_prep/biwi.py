@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import conversion, head_pose, sources
+from data_prep import conversion, sources
 from data_prep.conversion import File, Item, Skipped
+from data_prep.formats import head_pose
 from facejax.errors import UserError
 
 HEAD_MM = 240

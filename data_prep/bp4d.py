@@ -20,8 +20,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import conversion, sources, subject_folds
+from data_prep import conversion, sources
 from data_prep.conversion import File, Item, Skipped
+from data_prep.formats import subject_folds
 from facejax.errors import UserError
 
 UNITS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)

@@ -3,13 +3,14 @@
 python -m data_prep.cplfw --source=DIR --out=DIR [--images=aligned|original]
 
 --source holds `pairs_CPLFW.txt`, and `aligned images` (112 x 112) or the original `images` with their five points in
-`CP_landmarks`, for --align. One split, `test`; how pairs are stored stands in `data_prep.image_pairs`.
+`CP_landmarks`, for --align. One split, `test`; how pairs are stored stands in `data_prep.formats.image_pairs`.
 """
 
 import argparse
 from pathlib import Path
 
-from data_prep import conversion, image_pairs, sources
+from data_prep import conversion, sources
+from data_prep.formats import image_pairs
 
 _FOLDERS = {"aligned": ("aligned images",), "original": ("images", "images&landmarks/images")}
 _POINTS = ("CP_landmarks", "images&landmarks/CP_landmarks", "images&landmarks/landmarks", "landmarks", "images")

@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import conversion, mat_files, point_files, sources, subject_folds
+from data_prep import conversion, sources
 from data_prep.conversion import File, Item, Skipped
-from data_prep.video_frames import VideoFrame
+from data_prep.formats import mat_files, point_files, subject_folds
+from data_prep.formats.video_frames import VideoFrame
 from facejax.errors import UserError
 
 UNITS = {8: (1, 2, 4, 6, 9, 12, 25, 26), 12: (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)}

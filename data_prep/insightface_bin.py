@@ -4,8 +4,8 @@ python -m data_prep.insightface_bin --source=DIR --out=DIR [--split=lfw]
 
 Every `NAME.bin` of --source becomes a split `NAME` (`lfw`, `cfp_fp`, `agedb_30`, ...). Such a file is a pickle of a
 list of encoded images, 112 x 112, and a list that says of each two of them whether they are one person. It is read
-without running anything that it says (`data_prep.restricted_pickle`). How pairs are stored stands in
-`data_prep.image_pairs`.
+without running anything that it says (`data_prep.formats.restricted_pickle`). How pairs are stored stands in
+`data_prep.formats.image_pairs`.
 """
 
 import argparse
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep import conversion, image_pairs, restricted_pickle, sources
+from data_prep import conversion, sources
 from data_prep.conversion import Encoded, Item, Skipped
+from data_prep.formats import image_pairs, restricted_pickle
 from facejax.errors import UserError
 
 _MAX_BYTES = 4 << 30  # of a file; the largest in use has 0.3 GB

@@ -3,13 +3,14 @@
 python -m data_prep.lfw --source=DIR --out=DIR [--pairs=pairs.txt]
 
 --source holds `lfw` (or `lfw-deepfunneled`, `lfw_funneled`, `lfw-funneled`) with `NAME/NAME_0001.jpg`, ..., and
-`pairs.txt`. One split, `test`; how pairs are stored stands in `data_prep.image_pairs`.
+`pairs.txt`. One split, `test`; how pairs are stored stands in `data_prep.formats.image_pairs`.
 """
 
 import argparse
 from pathlib import Path
 
-from data_prep import conversion, image_pairs, sources
+from data_prep import conversion, sources
+from data_prep.formats import image_pairs
 
 
 def read(source: Path, args: argparse.Namespace):

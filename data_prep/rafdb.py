@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import conversion, point_files, sources
+from data_prep import conversion, sources
 from data_prep.conversion import File, Item, Skipped
+from data_prep.formats import point_files
 from facejax.errors import UserError
 
 EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")

@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import conversion, point_files, sources
+from data_prep import conversion, sources
 from data_prep.conversion import File, Item, Skipped
+from data_prep.formats import point_files
 
 FOLDERS = {
     "train": {"afw": "train", "helen/trainset": "train", "lfpw/trainset": "train"},

@@ -14,8 +14,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import conversion, head_pose, mat_files, point_files, sources
+from data_prep import conversion, sources
 from data_prep.conversion import File, Item, Skipped
+from data_prep.formats import head_pose, mat_files, point_files
 
 FOLDERS = tuple(f"{name}{flip}" for name in ("AFW", "HELEN", "IBUG", "LFPW") for flip in ("", "_Flip"))
 FEATURES = {

@@ -10,7 +10,7 @@ from converting import convert, picture, refused, skipped, write
 from PIL import Image
 
 from data_prep import bp4d, disfa
-from data_prep.video_frames import VideoFrame
+from data_prep.formats.video_frames import VideoFrame
 
 NUM_FRAMES = 5
 

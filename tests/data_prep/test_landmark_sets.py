@@ -7,7 +7,8 @@ import pytest
 from converting import convert, picture, refused, skipped, write
 from PIL import Image
 
-from data_prep import celeba, point_files, w300, wflw
+from data_prep import celeba, w300, wflw
+from data_prep.formats import point_files
 
 
 def points(seed, number=68):

@@ -8,7 +8,8 @@ import pytest
 from converting import bomb, convert, picture, refused, skipped, write
 from PIL import Image
 
-from data_prep import calfw, cplfw, image_pairs, insightface_bin, lfw
+from data_prep import calfw, cplfw, insightface_bin, lfw
+from data_prep.formats import image_pairs
 from facejax.data import images
 from facejax.errors import UserError
 from facejax.evaluation import verification

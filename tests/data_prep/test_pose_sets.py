@@ -11,7 +11,8 @@ from converting import convert, picture, refused, skipped, write
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from data_prep import aflw2000, biwi, head_pose, mat_files, w300lp
+from data_prep import aflw2000, biwi, w300lp
+from data_prep.formats import head_pose, mat_files
 
 
 def mat(compress=False, **arrays) -> bytes:

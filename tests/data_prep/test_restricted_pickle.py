@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from data_prep import restricted_pickle
+from data_prep.formats import restricted_pickle
 
 PROTOCOLS = range(6)
 

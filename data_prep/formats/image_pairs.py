@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import conversion, pictures, point_files, sources
+from data_prep import conversion, pictures, sources
 from data_prep.conversion import File, Item, Skipped
+from data_prep.formats import point_files
 from facejax.data import images
 from facejax.errors import UserError
 
