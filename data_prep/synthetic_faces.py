@@ -179,19 +179,19 @@ def generate(
     The same arguments give the same bytes. Prints a summary: records of each split and expression.
 
     Args:
-        out: folder.
-        size: pixels across, 16 to 256.
-        train_identities: people in the split `train`.
-        test_identities: other people, in the split `test`.
-        images_per_identity: images of each of them.
-        seed: of everything that is drawn by chance.
-        file_format: "tfrecord" or "array_record".
+      out: folder.
+      size: pixels across, 16 to 256.
+      train_identities: people in the split `train`.
+      test_identities: other people, in the split `test`.
+      images_per_identity: images of each of them.
+      seed: of everything that is drawn by chance.
+      file_format: "tfrecord" or "array_record".
 
     Returns:
-        A `records.SplitSummary` for each split.
+      A `records.SplitSummary` for each split.
 
     Raises:
-        UserError: a number out of range, or `out` exists.
+      UserError: a number out of range, or `out` exists.
     """
     if not SIZES[0] <= size <= SIZES[1]:
         raise UserError(

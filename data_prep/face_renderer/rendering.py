@@ -404,12 +404,12 @@ def render(scenes, size):
     """Draws stacked scenes, one after the other: a picture does not depend on the others in its batch.
 
     Args:
-        scenes: dict of float32 arrays [B, ...], from `scenes.stack`.
-        size: pixels across.
+      scenes: dict of float32 arrays [B, ...], from `scenes.stack`.
+      size: pixels across.
 
     Returns:
-        A dict: `image` uint8 [B, size, size, 3], `regions` uint8 [B, size, size] (indices of `appearance.REGIONS`),
-        `landmarks` float32 [B, 68, 2] (x, y in pixels), `visibility` uint8 [B, 68].
+      A dict: `image` uint8 [B, size, size, 3], `regions` uint8 [B, size, size] (indices of `appearance.REGIONS`),
+      `landmarks` float32 [B, 68, 2] (x, y in pixels), `visibility` uint8 [B, 68].
     """
 
     def one(scene):

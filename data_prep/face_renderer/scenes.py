@@ -286,10 +286,10 @@ def scene(seed: int, person: int, image: int, *, label: int | None = None) -> di
     """Returns all fields of image number `image` of identity `person`.
 
     Args:
-        seed: of the whole data set.
-        person: identity index.
-        image: number of the image of that person.
-        label: index into `EXPRESSIONS`; by default drawn, each as often.
+      seed: of the whole data set.
+      person: identity index.
+      image: number of the image of that person.
+      label: index into `EXPRESSIONS`; by default drawn, each as often.
     """
     rng = np.random.default_rng([seed, 13, person, image])
     who = identity(seed, person)

@@ -43,7 +43,7 @@ def write(path: str | os.PathLike, *, seed: int = 0) -> None:
     """Draws the sheet and writes it to `path` (PNG or JPEG).
 
     Raises:
-        UserError: `path` has another ending, or its folder does not exist.
+      UserError: `path` has another ending, or its folder does not exist.
     """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg") or not path.parent.is_dir():

@@ -20,13 +20,13 @@ def random_boxes(key, sizes, *, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3)):
     ratio is within `ratio`.
 
     Args:
-        key: random key; an image's box depends on it and on the image's index only.
-        sizes: valid height and width of each image, int [N, 2].
-        scale: smallest and largest share of the area.
-        ratio: smallest and largest width / height.
+      key: random key; an image's box depends on it and on the image's index only.
+      sizes: valid height and width of each image, int [N, 2].
+      scale: smallest and largest share of the area.
+      ratio: smallest and largest width / height.
 
     Returns:
-        Top, left, height, width: int32 [N, 4].
+      Top, left, height, width: int32 [N, 4].
     """
     height, width = sizes[:, 0].astype(jnp.int32), sizes[:, 1].astype(jnp.int32)
     draws = jax.random.uniform(key, (len(sizes), 2 * _TRIES + 2))  # one call, as each costs compile time
@@ -60,17 +60,17 @@ def crop_and_resize(images, boxes, *, size, method="bilinear", mirrored=None):
     GPUs and to 16 on TPUs, so that its error is at worst the half step of one such rounding.
 
     Args:
-        images: uint8, or float in [0, 1]: [N, H, W, C].
-        boxes: top, left, height, width, within the image: [N, 4], whole numbers or not.
-        size: side of the result, pixels.
-        method: "bilinear", or "bicubic" (a = -0.5, clipped to [0, 1]).
-        mirrored: which of the results are flipped left to right, bool [N]; None for none.
+      images: uint8, or float in [0, 1]: [N, H, W, C].
+      boxes: top, left, height, width, within the image: [N, 4], whole numbers or not.
+      size: side of the result, pixels.
+      method: "bilinear", or "bicubic" (a = -0.5, clipped to [0, 1]).
+      mirrored: which of the results are flipped left to right, bool [N]; None for none.
 
     Returns:
-        float32 [N, size, size, C], in [0, 1].
+      float32 [N, size, size, C], in [0, 1].
 
     Raises:
-        UserError: the method is neither.
+      UserError: the method is neither.
     """
     if method not in _FILTERS:
         raise UserError(f"resampling method {method!r} of a view is unknown; choose one of {', '.join(_FILTERS)}")
@@ -91,16 +91,16 @@ def random_resized_crop(key, images, sizes, *, size, scale=(0.2, 1.0), ratio=(3 
     """Cut a random box out of each image and resample it to a square: torchvision's `RandomResizedCrop`.
 
     Args:
-        key: random key.
-        images: uint8, or float in [0, 1]: [N, H, W, C].
-        sizes: valid height and width of each image, int [N, 2].
-        size: side of the result, pixels.
-        scale: smallest and largest share of the area.
-        ratio: smallest and largest width / height.
-        method: "bilinear" or "bicubic".
+      key: random key.
+      images: uint8, or float in [0, 1]: [N, H, W, C].
+      sizes: valid height and width of each image, int [N, 2].
+      size: side of the result, pixels.
+      scale: smallest and largest share of the area.
+      ratio: smallest and largest width / height.
+      method: "bilinear" or "bicubic".
 
     Returns:
-        float32 [N, size, size, C], in [0, 1].
+      float32 [N, size, size, C], in [0, 1].
     """
     return crop_and_resize(images, random_boxes(key, sizes, scale=scale, ratio=ratio), size=size, method=method)
 
@@ -109,13 +109,13 @@ def resize(images, sizes, *, size, method="bilinear"):
     """Resample the whole valid extent of each image to a square.
 
     Args:
-        images: uint8, or float in [0, 1]: [N, H, W, C].
-        sizes: valid height and width of each image, int [N, 2].
-        size: side of the result, pixels.
-        method: "bilinear" or "bicubic".
+      images: uint8, or float in [0, 1]: [N, H, W, C].
+      sizes: valid height and width of each image, int [N, 2].
+      size: side of the result, pixels.
+      method: "bilinear" or "bicubic".
 
     Returns:
-        float32 [N, size, size, C], in [0, 1].
+      float32 [N, size, size, C], in [0, 1].
     """
     return crop_and_resize(images, whole_boxes(sizes), size=size, method=method)
 

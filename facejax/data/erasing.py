@@ -14,15 +14,15 @@ def random_erasing(key, images, *, probability=0.5, scale=(0.02, 0.33), ratio=(0
     image stays.
 
     Args:
-        key: random key.
-        images: float [N, H, W, C].
-        probability: of an image to be chosen.
-        scale: smallest and largest share of the area.
-        ratio: smallest and largest height / width.
-        value: what is painted.
+      key: random key.
+      images: float [N, H, W, C].
+      probability: of an image to be chosen.
+      scale: smallest and largest share of the area.
+      ratio: smallest and largest height / width.
+      value: what is painted.
 
     Returns:
-        float [N, H, W, C].
+      float [N, H, W, C].
     """
     count, height, width, _ = images.shape
     draws = jax.random.uniform(key, (count, 2 * _TRIES + 3))  # one call, as each costs compile time

@@ -10,14 +10,14 @@ def mixup(key, images, labels, *, alpha: float, probability: float):
     Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018, arXiv:1710.09412.
 
     Args:
-        key: random key.
-        images: float [N, H, W, C].
-        labels: int [N].
-        alpha: both parameters of the beta distribution of the share that an image keeps.
-        probability: of the batch to be mixed at all.
+      key: random key.
+      images: float [N, H, W, C].
+      labels: int [N].
+      alpha: both parameters of the beta distribution of the share that an image keeps.
+      probability: of the batch to be mixed at all.
 
     Returns:
-        images, float [N, H, W, C]; the two labels of each, int [N, 2]; their shares, float32 [N, 2], which sum to 1.
+      images, float [N, H, W, C]; the two labels of each, int [N, 2]; their shares, float32 [N, 2], which sum to 1.
     """
     share_key, mixed_key = jax.random.split(key)
     share = jax.random.beta(share_key, alpha, alpha)

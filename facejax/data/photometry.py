@@ -61,12 +61,12 @@ def color_jitter(images, amounts, order):
     """Change brightness, contrast, saturation and hue, in an order common to the batch.
 
     Args:
-        images: float32 [N, H, W, 3].
-        amounts: factors of brightness, contrast and saturation, and shift of the hue: [4, N].
-        order: a permutation of 0..3 (0 is brightness, ..., 3 is hue): int [4].
+      images: float32 [N, H, W, 3].
+      amounts: factors of brightness, contrast and saturation, and shift of the hue: [4, N].
+      order: a permutation of 0..3 (0 is brightness, ..., 3 is hue): int [4].
 
     Returns:
-        float32 [N, H, W, 3].
+      float32 [N, H, W, 3].
     """
 
     def adjust(images, step):
@@ -79,10 +79,10 @@ def draw_jitter(key, count, strengths):
     """Draw amounts [4, count] and order [4] for `color_jitter`, as torchvision's `ColorJitter` does.
 
     Args:
-        key: random key.
-        count: number of images.
-        strengths: of brightness, contrast, saturation and hue: a factor is uniform in [max(0, 1 - s), 1 + s], the
-            shift of the hue in [-s, s].
+      key: random key.
+      count: number of images.
+      strengths: of brightness, contrast, saturation and hue: a factor is uniform in [max(0, 1 - s), 1 + s], the
+        shift of the hue in [-s, s].
     """
     order_key, amounts_key = jax.random.split(key)
     brightness, contrast, saturation, hue = strengths
@@ -98,17 +98,17 @@ def gaussian_blur(images, sigma, *, taps, padding="edge"):
     `PIL.ImageFilter.GaussianBlur(radius=sigma)` approximates the same Gaussian by three box filters.
 
     Args:
-        images: float32 [N, H, W, C].
-        sigma: standard deviation in pixels, [N]; 0 leaves the image as it is.
-        taps: length of the kernel, odd.
-        padding: what lies beyond the border: "edge" (repeated, as in Pillow) or "reflect" (without the border pixel
-            itself, as in torchvision).
+      images: float32 [N, H, W, C].
+      sigma: standard deviation in pixels, [N]; 0 leaves the image as it is.
+      taps: length of the kernel, odd.
+      padding: what lies beyond the border: "edge" (repeated, as in Pillow) or "reflect" (without the border pixel
+        itself, as in torchvision).
 
     Returns:
-        float32 [N, H, W, C].
+      float32 [N, H, W, C].
 
     Raises:
-        UserError: the number of taps is even.
+      UserError: the number of taps is even.
     """
     if taps % 2 == 0:
         raise UserError(f"a blur of {taps} taps has no middle; choose an odd number")

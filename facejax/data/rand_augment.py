@@ -32,15 +32,15 @@ def rand_augment(key, images, *, magnitude, magnitude_std=0.5, num_operations=2,
     """Do `num_operations` operations to each image, each drawn from `OPERATIONS` and done with `probability`.
 
     Args:
-        key: random key.
-        images: float32 [N, H, W, 3] in [0, 1].
-        magnitude: mean strength, 0 to 10.
-        magnitude_std: its standard deviation, drawn for every operation.
-        num_operations: operations an image, drawn with replacement.
-        probability: of an operation to be done.
+      key: random key.
+      images: float32 [N, H, W, 3] in [0, 1].
+      magnitude: mean strength, 0 to 10.
+      magnitude_std: its standard deviation, drawn for every operation.
+      num_operations: operations an image, drawn with replacement.
+      probability: of an operation to be done.
 
     Returns:
-        float32 [N, H, W, 3] in [0, 1].
+      float32 [N, H, W, 3] in [0, 1].
     """
     count = len(images)
 
@@ -60,13 +60,13 @@ def apply(images, which, level, sign):
     """Do one operation to each image.
 
     Args:
-        images: float32 [N, H, W, 3] in [0, 1].
-        which: index into `OPERATIONS`, int [N].
-        level: strength in [0, 1], [N]; ignored by the first three operations.
-        sign: 1 or -1, the direction of what has one, [N].
+      images: float32 [N, H, W, 3] in [0, 1].
+      which: index into `OPERATIONS`, int [N].
+      level: strength in [0, 1], [N]; ignored by the first three operations.
+      sign: 1 or -1, the direction of what has one, [N].
 
     Returns:
-        float32 [N, H, W, 3] in [0, 1].
+      float32 [N, H, W, 3] in [0, 1].
     """
     factor = 1 + sign * 0.9 * level
     changed = {
@@ -108,11 +108,11 @@ def affine(images, matrices):
     """Resample: the pixel with centre (x, y) is the image at matrices @ (x, y, 1), as in Pillow's affine transform.
 
     Args:
-        images: float32 [N, H, W, C].
-        matrices: [N, 2, 3].
+      images: float32 [N, H, W, C].
+      matrices: [N, 2, 3].
 
     Returns:
-        float32 [N, H, W, C], bilinear, with `FILL` where the place is outside of the image.
+      float32 [N, H, W, C], bilinear, with `FILL` where the place is outside of the image.
     """
     _, height, width, _ = images.shape
     column, row = jnp.meshgrid(jnp.arange(width) + 0.5, jnp.arange(height) + 0.5)

@@ -29,26 +29,26 @@ def make_view(
     """Make one random view of each image: crop, flip, distort, normalise.
 
     Args:
-        key: random key.
-        images: uint8 [N, S, S, 3], each in the top left corner of its square.
-        sizes: valid height and width of each image, int [N, 2].
-        size: side of the view, pixels.
-        crop_scale: smallest and largest share of the area of a random resized crop; None resizes the whole image.
-        crop_ratio: smallest and largest width / height of the crop.
-        method: "bilinear" or "bicubic".
-        flip: probability of a left-right flip.
-        mean: of each channel in [0, 1], subtracted last; None leaves the view in [0, 1].
-        std: of each channel, divided by after that.
-        **distortion: arguments of `distort`.
+      key: random key.
+      images: uint8 [N, S, S, 3], each in the top left corner of its square.
+      sizes: valid height and width of each image, int [N, 2].
+      size: side of the view, pixels.
+      crop_scale: smallest and largest share of the area of a random resized crop; None resizes the whole image.
+      crop_ratio: smallest and largest width / height of the crop.
+      method: "bilinear" or "bicubic".
+      flip: probability of a left-right flip.
+      mean: of each channel in [0, 1], subtracted last; None leaves the view in [0, 1].
+      std: of each channel, divided by after that.
+      **distortion: arguments of `distort`.
 
     Returns:
-        float32 [N, size, size, 3].
+      float32 [N, size, size, 3].
 
     Example:
-        >>> recipe = dict(crop_scale=(0.2, 1.0), jitter_probability=0.8, grey_probability=0.2, blur_probability=1.0)
-        >>> images, sizes = jnp.zeros((2, 256, 256, 3), jnp.uint8), jnp.array([[256, 192], [171, 256]])
-        >>> make_view(jax.random.key(0), images, sizes, size=224, **recipe).shape
-        (2, 224, 224, 3)
+      >>> recipe = dict(crop_scale=(0.2, 1.0), jitter_probability=0.8, grey_probability=0.2, blur_probability=1.0)
+      >>> images, sizes = jnp.zeros((2, 256, 256, 3), jnp.uint8), jnp.array([[256, 192], [171, 256]])
+      >>> make_view(jax.random.key(0), images, sizes, size=224, **recipe).shape
+      (2, 224, 224, 3)
     """
     crop_key, flip_key, distort_key = jax.random.split(key, 3)
     if crop_scale is None:
@@ -78,20 +78,20 @@ def distort(
     """Distort colours and sharpness at random, in this order; what has probability 0 is not compiled.
 
     Args:
-        key: random key.
-        images: float32 [N, H, W, 3] in [0, 1].
-        jitter: strengths of brightness, contrast, saturation and hue; their order is drawn for the batch.
-        jitter_probability: of an image to be jittered.
-        grey_probability: of an image to lose its colours.
-        blur_radius: smallest and largest standard deviation of the Gaussian blur, pixels.
-        blur_probability: of an image to be blurred.
-        blur_taps: length of the blur's kernel; None reaches three times the largest radius.
-        blur_padding: "edge" or "reflect".
-        solarize_probability: of an image to be inverted where it is 128/255 or brighter.
-        gradient_probability: of an image to become the size of its gradient.
+      key: random key.
+      images: float32 [N, H, W, 3] in [0, 1].
+      jitter: strengths of brightness, contrast, saturation and hue; their order is drawn for the batch.
+      jitter_probability: of an image to be jittered.
+      grey_probability: of an image to lose its colours.
+      blur_radius: smallest and largest standard deviation of the Gaussian blur, pixels.
+      blur_probability: of an image to be blurred.
+      blur_taps: length of the blur's kernel; None reaches three times the largest radius.
+      blur_padding: "edge" or "reflect".
+      solarize_probability: of an image to be inverted where it is 128/255 or brighter.
+      gradient_probability: of an image to become the size of its gradient.
 
     Returns:
-        float32 [N, H, W, 3] in [0, 1] (a gradient may exceed 1).
+      float32 [N, H, W, 3] in [0, 1] (a gradient may exceed 1).
     """
     amounts_key, radius_key, chosen_key = jax.random.split(key, 3)
     count = len(images)

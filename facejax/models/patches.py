@@ -21,18 +21,18 @@ def sample_patches(images, points, *, size: int = 8, geometry: str = "official")
     the windows of (size + 1)^2 pixels of all points and images, two products with their neighbours blend them.
 
     Args:
-        images: float [B, H, W, C].
-        points: (x, y) in pixels, anywhere: float [B, P, 2].
-        size: side of a patch, even.
-        geometry: a key of `GEOMETRIES`; see above.
+      images: float [B, H, W, C].
+      points: (x, y) in pixels, anywhere: float [B, P, 2].
+      size: side of a patch, even.
+      geometry: a key of `GEOMETRIES`; see above.
 
     Returns:
-        Patches flattened as (i, j, channel): float32 [B, P, size * size * C].
+      Patches flattened as (i, j, channel): float32 [B, P, size * size * C].
 
     Example:
-        >>> image = jnp.arange(64.0).reshape(1, 8, 8, 1)
-        >>> sample_patches(image, jnp.array([[[4.0, 4.0]]]), size=2, geometry="upright")
-        Array([[[27., 28., 35., 36.]]], dtype=float32)
+      >>> image = jnp.arange(64.0).reshape(1, 8, 8, 1)
+      >>> sample_patches(image, jnp.array([[[4.0, 4.0]]]), size=2, geometry="upright")
+      Array([[[27., 28., 35., 36.]]], dtype=float32)
     """
     if geometry == "official":
         images, points, shift = images.swapaxes(1, 2), points.astype(jnp.float32), 0.5
