@@ -112,19 +112,24 @@ def get_config(arg=None):
 
 def shrink(config):
     """Turns the paper's run into the laptop's."""
-    faces = config.synthetic_faces.folder
-    config.epochs = 5
-    config.batch_size = 64
+    faces = "datasets/synthetic_faces_64"
+    config.epochs = 6
+    config.batch_size = 32
+    config.image_size = 64
     config.dtype = "float32"
-    config.data.update(folder=faces, num_workers=0, images_per_class=0)
-    config.num_local = 4
-    config.model.update(size="nano", dropout=0.0, stochastic_depth=0.0)
+    config.synthetic_faces.update(folder=faces, size=64, train_identities=250, test_identities=60)
+    config.data.update(folder=faces, image_size=64, num_workers=0, images_per_class=0)
+    for view in (config.global1, config.global2, config.local):
+        view.size = 64
+    config.num_local = 2
+    config.landmark_augmentation.update(noise=3.0, local_points=16)
+    config.model.update(size="nano", num_points=49, dropout=0.0, stochastic_depth=0.0)
     config.head.update(num_outputs=1024, hidden_dim=256, bottleneck_dim=64)
     config.loss.temperature_epochs = 2
-    config.optimizer.update(learning_rate=2e-3, warmup_epochs=1)
+    config.optimizer.update(learning_rate=4e-3, warmup_epochs=1)
     config.ema.momentum = 0.99
-    config.checkpoint.every_steps = 100
-    config.log_every_steps = 20
+    config.checkpoint.every_steps = 200
+    config.log_every_steps = 50
     config.evaluate_every_steps = 0
     config.evaluations = {
         # The identities of the two splits differ: leave one out within the test split.

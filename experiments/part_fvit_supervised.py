@@ -112,22 +112,33 @@ def get_config(arg=None):
 
 def shrink(config):
     """Turns the paper's run into the laptop's."""
-    faces = config.synthetic_faces.folder
-    config.epochs = 4
+    faces = "datasets/synthetic_faces_64"
+    config.epochs = 10
     config.batch_size = 32
+    config.image_size = 64
     config.dtype = "float32"
-    config.data.update(folder=faces, num_workers=0)
-    config.model.update(size="nano", dropout=0.0, stochastic_depth=0.0)
+    config.synthetic_faces.update(folder=faces, size=64, train_identities=250, test_identities=60)
+    config.data.update(folder=faces, image_size=64, num_workers=0)
+    config.model.update(size="nano", num_points=49, dropout=0.0, stochastic_depth=0.0)
     config.rand_augment.magnitude = 0.0
     config.mixup.probability = 0.0
-    config.classifier.num_classes = config.synthetic_faces.train_identities
+    config.classifier.update(num_classes=config.synthetic_faces.train_identities, scale=30.0, margin=0.2)
     config.optimizer.update(learning_rate=1e-3, warmup_epochs=1)
-    config.checkpoint.every_steps = 100
-    config.log_every_steps = 20
+    config.checkpoint.every_steps = 200
+    config.log_every_steps = 50
     config.evaluate_every_steps = 0
     config.evaluations = {
         # The identities of the two splits differ: leave one out within the test split.
         "identity": dict(
-            label="identity", probes=("retrieval", "knn"), data=faces, train_split="test", test_split="test"
+            label="identity",
+            probes=("retrieval", "knn"),
+            data=faces,
+            train_split="test",
+            test_split="test",
+            kinds=("embedding",),
+        ),
+        # How consistently the learned points sit on faces: the 68 true ones, read off them.
+        "landmarks": dict(
+            label="landmarks", probes=("alignment",), data=faces, groups="identity", kinds=("landmarks",)
         ),
     }

@@ -96,9 +96,9 @@ def get_config(arg=None):
 
 def shrink(config):
     """Turns the paper's run into the laptop's."""
-    config.epochs = 150
-    config.batches = dict(decoder=64, face=64, pose=8)
-    config.batch_size = 136
+    config.epochs = 220
+    config.batches = dict(decoder=32, face=64, pose=8)
+    config.batch_size = 104
     faces = "datasets/synthetic_faces_64"
     config.synthetic_faces.update(folder=faces, size=64)
     config.data.update(folder=faces, image_size=64, num_workers=0, hierarchy=("identity",))  # there are no videos

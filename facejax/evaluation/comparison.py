@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-LOWER_IS_BETTER = ("mae",)  # the first word of a metric's name; of every other metric, more is better
+LOWER_IS_BETTER = ("mae", "nme", "failure")  # the first word of a metric's name; of every other metric, more is better
 
 
 class Row(NamedTuple):
@@ -42,7 +42,7 @@ def format_table(rows: list[Row]) -> str:
     def number(metric, value, sign=""):
         if value is None:
             return "-"
-        return f"{value:{sign}.{4 if higher_is_better(metric) else 2}f}"
+        return f"{value:{sign}.{2 if metric.rsplit('/', 1)[-1].startswith('mae') else 4}f}"
 
     cells = [("metric", "untrained", "trained", "margin", "better")]
     for row in rows:

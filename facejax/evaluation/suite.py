@@ -12,7 +12,9 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from facejax.errors import UserError
-from facejax.evaluation import linear_probe, nearest_neighbours, ridge, verification
+from facejax.evaluation import alignment, linear_probe, nearest_neighbours, ridge, verification
+
+FITTED = {"linear", "ridge", "alignment"}  # probes with a penalty that is chosen on a held-out part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Evaluation:
           -> mean_accuracy (the field's headline for attributes), mean_balanced_accuracy (which tells more where an
           attribute is rare), mean_f1 (the headline for action units).
         `ridge`: regression; real label, [A] or one number -> mae, r2.
+        `alignment`: landmarks by the same regression; [P, 2] points of images of one size -> nme (over the distance of
+          the outer eye corners), failure_rate and auc at 0.1.
         `verification`: ten folds of pairs, the images 2i and 2i + 1 in the order of the records; binary label, the same
           in both -> verification_accuracy. It looks at the test split only.
       data: folder of the records.
@@ -39,6 +43,7 @@ class Evaluation:
       threshold: for `linear` on [A] intensities: positive from here on (action units: 2 of 5).
       groups: field (identity, subject) whose values are kept together when a part of the training split is held out to
         choose a penalty; for test splits with people that the training split has not.
+      kinds: of the features that are judged, of those that the method has; () is all.
     """
 
     label: str
@@ -50,13 +55,14 @@ class Evaluation:
     names: tuple[str, ...] = ()
     threshold: float | None = None
     groups: str | None = None
+    kinds: tuple[str, ...] = ()
 
     def splits(self) -> dict[str, set[str]]:
         """The fields that are wanted of each split."""
         wanted = {self.test_split: {self.label}}
         if set(self.probes) - {"verification"}:
             wanted.setdefault(self.train_split, set()).add(self.label)
-            if self.groups and {"linear", "ridge"} & set(self.probes):
+            if self.groups and FITTED & set(self.probes):
                 wanted[self.train_split].add(self.groups)
         return wanted
 
@@ -90,7 +96,7 @@ def parse(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Evaluation]
             if probe not in PROBES:
                 raise UserError(f"{where} has an unknown probe '{probe}'; there are: {', '.join(PROBES)}")
         evaluation = parsed[name] = Evaluation(**given)
-        fitted = {"linear", "ridge"} & set(evaluation.probes)
+        fitted = FITTED & set(evaluation.probes)
         if fitted and evaluation.train_split == evaluation.test_split:
             raise UserError(f"{where}: the probe '{min(fitted)}' needs a train_split other than its test_split")
     return parsed
@@ -132,7 +138,13 @@ def evaluate(
         began = time.perf_counter()
         test_features, test_fields = extracted[evaluation.data, evaluation.test_split]
         train_features, train_fields = extracted.get((evaluation.data, evaluation.train_split), ({}, {}))
+        for kind in evaluation.kinds:
+            if kind not in test_features:
+                there = ", ".join(test_features) if any(test_features) else "one kind without a name"
+                raise UserError(f"config.evaluations.{name}.kinds: there are no features '{kind}'; there are: {there}")
         for kind, features in test_features.items():
+            if evaluation.kinds and kind not in evaluation.kinds:
+                continue
             prefix = f"{name}/{kind}/" if kind else f"{name}/"
             task = _Task(name, evaluation, train_features.get(kind), train_fields, features, test_fields)
             for probe in evaluation.probes:
@@ -279,6 +291,15 @@ def _ridge(task):
     return means | each
 
 
+def _alignment(task):
+    if task.test_labels.ndim != 3 or not np.issubdtype(task.test_labels.dtype, np.number):
+        raise task.unsuitable("alignment", "[P, 2] points for an image")
+    points, true = (labels.reshape(len(labels), -1) for labels in (task.train_labels, task.test_labels))
+    predicted = ridge.ridge_regression(task.train, points, task.test, true, groups=task.groups).predictions
+    result = alignment.alignment(predicted.reshape(task.test_labels.shape), task.test_labels)
+    return {"nme": result.nme, "failure_rate": result.failure_rate, "auc": result.auc}
+
+
 def _verification(task):
     labels = task.test_labels
     if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
@@ -313,5 +334,6 @@ PROBES: dict[str, Callable[[_Task], dict[str, float]]] = {
     "retrieval": _retrieval,
     "linear": _linear,
     "ridge": _ridge,
+    "alignment": _alignment,
     "verification": _verification,
 }

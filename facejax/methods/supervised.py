@@ -197,9 +197,18 @@ class Supervised:
         total = each.mean()
         return total, ({"total": total, "embedding_spread": embedding_spread(embeddings)}, moved)
 
-    def encode(self, variables, images: jax.Array) -> jax.Array:
-        """Embeddings [N, D], float32, of uint8 images [N, S, S, 3]: the class token of the transformer."""
-        return self.network.apply(_of_network(variables), self._normalize(images.astype(jnp.float32) / 255), False)
+    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """`embedding` [N, D], the transformer's class token, of uint8 images [N, S, S, 3]; float32.
+
+        And `landmarks` [N, 2 P], the learned points, where there are any: how well they tell annotated ones shows how
+        consistent they are.
+        """
+        variables, images = _of_network(variables), self._normalize(images.astype(jnp.float32) / 255)
+        features = {"embedding": self.network.apply(variables, images, False)}
+        if self.config.model.landmarks:
+            points = self.network.apply(variables, images, False, method="points")
+            features["landmarks"] = points.reshape(len(images), -1)
+        return features
 
     def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
         """Landmarks, patches and attention of uint8 images [N, S, S, 3]; see `facejax.methods.landmark_pictures`."""

@@ -10,6 +10,7 @@ def test_margins_are_positive_where_the_trained_encoder_is_better():
     assert rows["pose/r2"].better is False  # equal is not better
     assert rows["gone/top1_accuracy"][1:] == (0.1, None, None, None)
     assert rows["face/new/mae"][1:] == (None, 3.0, None, None)
+    assert comparison.compare({"points/nme": 0.25}, {"points/nme": 0.125})[0][3:] == (0.125, True)
     assert comparison.compare({"pose/mae": 5.0}, {"pose/mae": 6.0})[0][3:] == (-1.0, False)
 
 

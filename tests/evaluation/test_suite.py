@@ -127,6 +127,35 @@ def test_each_kind_of_features_has_its_metrics(faces):
     assert metrics["pose/all/mae"] == suite.evaluate(encode, suite.parse({"pose": pose}), faces)["pose/mae"]
 
 
+def test_only_the_kinds_that_are_asked_for_are_judged(faces):
+    def two_kinds(images):
+        return {"all": encode(images), "none": np.zeros((BATCH, 3))}
+
+    pose = dict(label="pose", probes=("ridge",), data="faces", kinds=("all",))
+    metrics = suite.evaluate(two_kinds, suite.parse({"pose": pose}), faces)
+    assert metrics.keys() == {"pose/all/mae", "pose/all/r2"}
+    with pytest.raises(UserError, match=r"pose\.kinds: there are no features 'some'; there are: all, none"):
+        suite.evaluate(two_kinds, suite.parse({"pose": pose | {"kinds": ("some",)}}), faces)
+
+
+def test_landmarks_that_the_features_tell_have_no_error():
+    rng, shape = np.random.default_rng(), (68, 2)
+    mean, moves = rng.uniform(0, 100, shape), rng.normal(size=(6, *shape))
+
+    def batches(folder, split, fields):
+        for _ in range(8):
+            image = rng.integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
+            known = image[:, 0, :6, 0].astype(float) / 255
+            landmarks = mean + np.einsum("nk,kpd->npd", known, moves)
+            yield {"image": image, "landmarks": landmarks.astype("f4"), "mask": np.ones(BATCH, bool)}
+
+    points = suite.parse({"points": dict(label="landmarks", probes=("alignment",), data="faces")})
+    told = suite.evaluate(lambda images: images[:, 0, :6, 0].astype("f4"), points, batches)
+    untold = suite.evaluate(lambda images: images[:, 1, :6, 0].astype("f4"), points, batches)
+    assert told["points/nme"] < 0.2 * untold["points/nme"]
+    assert told.keys() == {"points/nme", "points/failure_rate", "points/auc"}
+
+
 def test_features_may_be_spread_over_a_mesh(faces):
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
     spread = jax.jit(encode, out_shardings=NamedSharding(mesh, PartitionSpec("data")))
@@ -156,6 +185,7 @@ def test_a_wrong_config_is_said_before_anything_runs(settings, message):
         (dict(label="pose", probes=("linear",)), "'linear' needs one integer, or several zeros and ones"),
         (dict(label="name", probes=("ridge",)), "'ridge' needs one or several numbers"),
         (dict(label="pose", probes=("ridge",), names=("yaw",)), "names has 1 names, but 'pose' has 3 entries"),
+        (dict(label="pose", probes=("alignment",)), r"'alignment' needs \[P, 2\] points for an image, but 'pose' is"),
         (dict(probes=("verification",)), "'verification' needs one 0 or 1"),
     ],
 )
