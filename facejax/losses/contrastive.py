@@ -83,9 +83,8 @@ def mixed_info_nce(
     sizes = {"2N": anchors, "2N-2": count}
     if count == 0:
         raise ValueError("features: expected shape [2N, D] with N > 1, or there are no negatives to mix, got N=1")
-    mix = as_float32("mix", mix, "2N, 2N-2", **sizes).T
-    permutation = jnp.asarray(permutation)
-    check_shape("permutation", permutation, "2N-2", **sizes)
+    mix, permutation = _mixing(mix, permutation, "2N, 2N-2", **sizes)
+    mix = mix.T
 
     # From here on rows are negatives and columns are anchors: permuting rows moves contiguous memory. Negative k of an
     # anchor is feature k + shift, where the shift counts which of the anchor's own two rows lie before it. There are
@@ -161,10 +160,8 @@ def pose_info_nce(
     """
     features = _two_views(features)
     images, dim = len(features) // 2, features.shape[1]
-    mix = as_float32("mix", mix, "K, Q", K=images)
+    mix, permutation = _mixing(mix, permutation, "K, Q", K=images)
     count = mix.shape[1]
-    permutation = jnp.asarray(permutation)
-    check_shape("permutation", permutation, "Q", Q=count)
     negatives = as_float32("negatives", negatives, "K*Q, D", **{"K*Q": images * count, "D": dim})
 
     negatives = negatives.reshape(images, count, dim)
@@ -180,6 +177,14 @@ def _two_views(features: jax.typing.ArrayLike) -> jax.Array:
     if len(features) % 2:
         raise ValueError(f"features: expected an even number of rows, two views stacked, got {len(features)}")
     return features
+
+
+def _mixing(mix, permutation, shape: str, **sizes: int) -> tuple[jax.Array, jax.Array]:
+    """Weights of the mixing [anchors, negatives], and which negative is mixed with which; `shape` names the two."""
+    mix, permutation = as_float32("mix", mix, shape, **sizes), jnp.asarray(permutation)
+    negatives = shape.split(", ")[1]
+    check_shape("permutation", permutation, negatives, **{negatives: mix.shape[1]})
+    return mix, permutation
 
 
 def _agreement(direction: jax.Array) -> jax.Array:
