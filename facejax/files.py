@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 
 from etils import epath
 
@@ -13,21 +14,26 @@ from facejax.errors import UserError
 def write_atomically(path, content: bytes | str) -> None:
     """Writes a file under a temporary name and renames it: whoever reads sees the old file or the new one, whole.
 
-    Folders on the way are made. `path` may be anything that `epath` knows, such as gs://.
+    Of several processes that write the same file, the last one wins. Folders on the way are made. `path` may be
+    anything that `epath` knows, such as gs://.
 
     Raises:
       UserError: no space is left, or the folder cannot be written.
     """
     path = epath.Path(path)
-    temporary = path.parent / f".{path.name}.partial"
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
     with named_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            if os.path.exists(temporary):  # on a local disk
-                os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                if os.path.exists(temporary):  # on a local disk
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_json(path, value) -> None:

@@ -15,6 +15,13 @@ def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path):
     assert os.listdir(tmp_path / "new") == ["a.json"]
 
 
+def test_a_file_that_cannot_be_written_leaves_nothing_beside_it(tmp_path):
+    (tmp_path / "a").mkdir()  # nothing can be renamed to this
+    with pytest.raises(OSError):
+        files.write_atomically(tmp_path / "a", "b")
+    assert os.listdir(tmp_path) == ["a"]
+
+
 @pytest.mark.parametrize(
     "error",
     [OSError(errno.ENOSPC, "No space left on device"), ValueError("RESOURCE_EXHAUSTED: No space left on device")],

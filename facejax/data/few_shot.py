@@ -3,8 +3,8 @@
 import dataclasses
 
 import numpy as np
-from tqdm import tqdm
 
+from facejax.data import labels
 from facejax.data.records import RecordSource
 from facejax.errors import UserError
 
@@ -51,30 +51,35 @@ class Subset:
 
 
 def subset(
-    source: RecordSource, label: str, *, images_per_class: int = 0, class_share: float = 1.0, seed: int = 0
+    source: RecordSource,
+    label: str,
+    *,
+    images_per_class: int = 0,
+    class_share: float = 1.0,
+    seed: int = 0,
+    skip_corrupt: bool = False,
 ) -> Subset:
     """Keeps a share of the classes of a label, and of each at most so many images, both drawn at random.
 
-    Subsets of one seed are nested: what 1 image a class keeps, 4 images keep too, and so for the shares. Every record
-    is read once to know its label.
+    Subsets of one seed are nested: what 1 image a class keeps, 4 images keep too, and so for the shares.
 
     Args:
-      source: the records.
+      source: the records, all of which are read once; see `labels.read`.
       label: integer field.
       images_per_class: 0: all.
       class_share: in (0, 1].
       seed: of the draw.
+      skip_corrupt: leave out records that cannot be read.
 
     Raises:
       UserError: the records lack the field, or nothing would be left.
+      CorruptRecord: a record cannot be read (unless `skip_corrupt`).
     """
-    if label not in source.features:
-        raise UserError(f"{source} has no field '{label}'; it has {', '.join(sorted(source.features))}")
-    labels = np.array([int(source[i][label]) for i in tqdm(range(len(source)), desc="reading labels", delay=2)])
-    indices, classes = choose(labels, images_per_class=images_per_class, class_share=class_share, seed=seed)
-    if not len(indices):
+    readable, (column,) = labels.read(source, (label,), key="config.data.label", skip_corrupt=skip_corrupt)
+    chosen, classes = choose(column, images_per_class=images_per_class, class_share=class_share, seed=seed)
+    if not len(chosen):
         raise UserError(f"{source}: {class_share:g} of the classes of '{label}' are none; keep more")
-    return Subset(source, label, indices, classes)
+    return Subset(source, label, readable[chosen], classes)
 
 
 def choose(labels, *, images_per_class: int, class_share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,25 +9,16 @@ was killed, and hosts and worker processes need not know of each other.
 """
 
 import functools
-import io
 import itertools
-import logging
-import os
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import grain
 import numpy as np
-import tensorflow_datasets as tfds
-from etils import epath
-from tqdm import tqdm
 
+from facejax.data import labels
 from facejax.data.records import RecordSource
-from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
-
-_READERS = 16  # threads; they wait for the disk more than they work
 
 
 class Hierarchy:
@@ -61,20 +52,14 @@ class Hierarchy:
     def read(cls, source: RecordSource, fields: Sequence[str], *, skip_corrupt: bool = False) -> "Hierarchy":
         """The hierarchy of a source's records by integer or text fields; none: every record is an item.
 
-        All records are read for it once; the labels are then kept beside them, if that folder can be written.
-
         Args:
-          source: the records.
+          source: the records, all of which are read once; see `labels.read`, also for errors.
           fields: labels of the levels, outermost first: ("identity", "video").
           skip_corrupt: leave out records that cannot be read.
-
-        Raises:
-          UserError: a field that the records lack, or that is neither an integer nor a text.
-          CorruptRecord: a record cannot be read (unless `skip_corrupt`).
         """
         if not fields:
             return cls(np.arange(len(source)))
-        return cls(*read_labels(source, fields, skip_corrupt))
+        return cls(*labels.read(source, fields, key="config.data.hierarchy", skip_corrupt=skip_corrupt))
 
     def __len__(self) -> int:
         """Number of items."""
@@ -155,49 +140,3 @@ class ItemOrder:
 def _draw(*key: int, count: int = 1) -> list[int]:
     """Random integers that depend on the key only."""
     return np.random.SeedSequence(key).generate_state(count).tolist()
-
-
-def read_labels(source: RecordSource, fields: Sequence[str], skip_corrupt: bool) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Indices of the records that can be read, and their labels, from where an earlier call kept them, if any did."""
-    for field in fields:
-        feature = source.features[field] if field in source.features else None
-        if not isinstance(feature, tfds.features.Text) and (
-            feature is None or feature.shape != () or not np.issubdtype(feature.np_dtype, np.integer)
-        ):
-            raise UserError(
-                f"config.data.hierarchy: {source} has no field '{field}' that is an integer or a text; "
-                f"it has: {', '.join(sorted(source.features))}"
-            )
-    shard = epath.Path(source.where(0).rpartition(", record ")[0])
-    cache = shard.parent / f".{shard.name.rpartition('-of-')[0].rpartition('-')[0]}.{'-'.join(fields)}.npz"
-    try:
-        with np.load(io.BytesIO(cache.read_bytes())) as kept:
-            columns = [kept[field] for field in fields]
-        if all(len(column) == len(source) for column in columns):
-            return np.arange(len(source)), columns
-    except (OSError, ValueError, KeyError):
-        pass  # none yet, or not readable: read the records
-
-    def read(i):
-        try:
-            record = source[i]
-        except CorruptRecord as error:
-            if not skip_corrupt:
-                raise
-            logging.warning("skipped %s", error)
-            return None
-        return i, *(record[field] for field in fields)
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        rows = list(tqdm(pool.map(read, range(len(source))), "reading labels", len(source), unit=" records", delay=2))
-    indices, *columns = (np.array(column) for column in zip(*filter(None, rows), strict=True))
-    if len(indices) == len(source):
-        content = io.BytesIO()
-        np.savez_compressed(content, **dict(zip(fields, columns, strict=True)))
-        temporary = cache.parent / f"{cache.name}.{os.getpid()}"
-        try:
-            temporary.write_bytes(content.getvalue())
-            temporary.replace(cache)
-        except OSError:
-            pass  # a folder that cannot be written: the labels live in memory
-    return indices, columns

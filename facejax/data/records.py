@@ -327,7 +327,9 @@ def _write_sequences(
     missing = sum(end - start for *_, start, end in pending)
     if missing < total:
         logging.warning("%s: going on after %d of %d records", partial, total - missing, total)
-    if run_shards and pending:
+    if not pending:
+        return shards
+    if run_shards:
         run_shards(
             [
                 functools.partial(_write_shard, path, codec.features, split, examples, start, end, file_format)
@@ -337,7 +339,7 @@ def _write_sequences(
         for split, index, path, *_ in pending:
             shards[split][index] = _Shard.from_json(_sidecar(path).read_text())
         return shards
-    with _progress(name, total if sequences else None, initial=total - missing) as progress:
+    with _progress(name, total, initial=total - missing) as progress:
         if not num_workers:
             for split, index, path, examples, start, end in pending:
                 shards[split][index] = _write_shard(
@@ -466,7 +468,15 @@ def open_split(folder: epath.PathLike, split: str, *, hint: str = "", skip_corru
     if file_format not in get_args(FileFormat):
         raise UserError(f"{folder} is in format {file_format}; facejax reads {' and '.join(get_args(FileFormat))}")
     paths = [os.fspath(path) for path in split_info.filepaths]
-    return RecordSource(info.features, file_format, paths, split_info.shard_lengths, skip_corrupt)
+    return RecordSource(
+        epath.Path(folder).expanduser(),
+        split,
+        info.features,
+        file_format,
+        paths,
+        split_info.shard_lengths,
+        skip_corrupt,
+    )
 
 
 def num_records(folder: epath.PathLike, *, hint: str = "") -> dict[str, int]:
@@ -496,12 +506,28 @@ class RecordSource:
 
     `source[i]` is a dict of NumPy values, images as their encoded bytes, texts as `str`. Checksums are verified on
     every read; `CorruptRecord` names file and record.
+
+    Attributes:
+      folder: of the data set.
+      split: name of the split.
+      features: of a record.
     """
 
+    folder: epath.Path
+    split: str
     features: tfds.features.FeaturesDict
 
-    def __init__(self, features, file_format, paths: Sequence[str], lengths: Sequence[int], skip_corrupt: bool):
-        self.features = features
+    def __init__(
+        self,
+        folder,
+        split,
+        features,
+        file_format: FileFormat,
+        paths: Sequence[str],
+        lengths: Sequence[int],
+        skip_corrupt: bool,
+    ):
+        self.folder, self.split, self.features = folder, split, features
         self._paths = paths
         self._starts = [0, *itertools.accumulate(lengths)]  # of the shards, in records
         self._format = file_format
@@ -555,7 +581,7 @@ class RecordSource:
         return self._starts[-1]
 
     def __repr__(self) -> str:
-        return f"RecordSource({os.path.dirname(self._paths[0])}, {len(self)} records in {len(self._paths)} shards)"
+        return f"RecordSource({self.folder}, {self.split}: {len(self)} records in {len(self._paths)} shards)"
 
     def _locate(self, i: int) -> tuple[int, int]:
         i = operator.index(i)

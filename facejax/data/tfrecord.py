@@ -8,6 +8,7 @@ all little endian, one after the other with nothing between. The file has no tab
 by walking from header to header once and kept in a file `.NAME.index` beside `NAME`.
 """
 
+import contextlib
 import os
 import struct
 import threading
@@ -17,6 +18,7 @@ import numpy as np
 from etils import epath
 
 from facejax.errors import UserError
+from facejax.files import write_atomically
 
 _HEADER = struct.Struct("<QI")  # length and its checksum
 _FOOTER = struct.Struct("<I")  # checksum of the data
@@ -105,12 +107,8 @@ def index(path: epath.PathLike) -> tuple[np.ndarray, str]:
         pass  # no cache yet, or not readable: walk the file
     boundaries, fault = _walk(RandomAccessFile(path), size)
     if not fault:
-        temporary = path.parent / f".{path.name}.index.{os.getpid()}"
-        try:
-            temporary.write_bytes(expected + boundaries.tobytes())
-            temporary.replace(cache)
-        except OSError:
-            pass  # a folder that cannot be written: the index lives in memory
+        with contextlib.suppress(UserError, OSError):  # a folder that cannot be written: the index lives in memory
+            write_atomically(cache, expected + boundaries.tobytes())
     return boundaries, fault
 
 

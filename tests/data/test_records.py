@@ -81,6 +81,12 @@ def _flip(path, position):
     path.write_bytes(damaged)
 
 
+def test_only_what_is_written_shows_progress(tmp_path, capsys):
+    _write(tmp_path / "data", {"train": (_example(i) for i in range(3))})
+    bars = {line.split(":")[0] for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line}
+    assert bars == {"faces train"}
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_round_trip(tmp_path, file_format):
     splits = {"train": Examples(50), "test": (_example(i) for i in range(100, 120))}
