@@ -62,7 +62,10 @@ def log_to_stderr() -> None:
     """What facejax tells, with the time; of the libraries underneath, warnings only."""
 
     def worth_telling(record):
-        return record.levelno >= python_logging.WARNING or f"{os.sep}facejax{os.sep}" in record.pathname
+        ours = f"{os.sep}facejax{os.sep}" in record.pathname
+        if not ours:
+            record.exc_info = None  # what a library's thread could not do is raised in the main one, and told there
+        return ours or record.levelno >= python_logging.WARNING
 
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
