@@ -3,7 +3,7 @@
 Sun & Tzimiropoulos, "Part-based face recognition with vision transformers", BMVC 2022, arXiv 2212.00057: the landmarks
 are learned through the patches that are cut around them, without landmark labels. Stage 1 of LAFS.
 
-    python -m data_prep.ms1mv3 --source=MS1MV3 --out=datasets/ms1mv3
+    python -m data_prep.mxnet_records --source=MS1MV3 --out=datasets/ms1mv3
     python -m facejax.main --config=experiments/part_fvit_supervised.py --workdir=workdirs/part_fvit
 
 Losses and decays are the published ones. No script of this stage was released; schedule and augmentation are those of
