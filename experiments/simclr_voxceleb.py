@@ -17,6 +17,5 @@ def get_config(arg=None):
     config.batches = dict(face=config.batches.face)
     config.batch_size = config.batches.face
     config.view = dict(crop_scale=(0.2, 1.0), flip=0.5)
-    config.augmentation.update(config.face_augmentation, gradient_probability=0.0)
-    del config.face_augmentation
+    config.augmentation.gradient_probability = 0.0
     return config

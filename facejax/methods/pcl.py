@@ -42,8 +42,7 @@ class PCL:
     only makes the batch divide over the devices. An update of 0 records is left out, and so is what only it trains.
 
     Fields that are read: `image_size`, `dtype`, `epochs`, `batch_size`, `batches`; all of `model`, `loss` and
-    `optimizer`; `augmentation`, which holds arguments of `facejax.data.views.distort`, and `face_augmentation`, those
-    that are others for the face contrast.
+    `optimizer`; `augmentation`, which holds arguments of `facejax.data.views.distort`.
     """
 
     def __init__(self, config, *, steps_per_epoch: int):
@@ -105,7 +104,7 @@ class PCL:
         """Two augmented corners of each image, `views` [2, N, S, S, 3], and how the negatives are mixed."""
         corner_key, *view_keys, mix_key = jax.random.split(key, 4)
         pair = [
-            self._augment("face", view_key, crops.crop_and_resize(images, boxes, size=self.config.image_size))
+            self._augment(view_key, crops.crop_and_resize(images, boxes, size=self.config.image_size))
             for view_key, boxes in zip(view_keys, random_corners(corner_key, sizes), strict=True)
         ]
         return {"views": jnp.stack(pair), **self._mixing(mix_key, 2 * len(images), 2 * len(images) - 2)}
@@ -116,14 +115,13 @@ class PCL:
         source = crops.resize(images, sizes, size=self.config.image_size)
         negatives = spread(jnp.repeat(source[:, :, ::-1], count, axis=0))
         return {
-            "views": jnp.stack([self._augment("pose", keys[0], source), self._augment("pose", keys[1], source)]),
-            "negatives": self._augment("pose", keys[2], negatives),
+            "views": jnp.stack([self._augment(keys[0], source), self._augment(keys[1], source)]),
+            "negatives": self._augment(keys[2], negatives),
             **self._mixing(keys[3], len(images), count),
         }
 
-    def _augment(self, contrast, key, images):
-        other = self.config.face_augmentation if contrast == "face" else {}
-        return views.distort(key, images, **{**self.config.augmentation, **other})
+    def _augment(self, key, images):
+        return views.distort(key, images, **self.config.augmentation)
 
     def _mixing(self, key, anchors, negatives):
         mix_key, order_key = jax.random.split(key)

@@ -17,7 +17,6 @@ from facejax.methods import pcl
 
 config = tiny_pcl.get_config()
 config.augmentation = {}
-config.face_augmentation = {}
 method = pcl.PCL(config, steps_per_epoch=2)
 rng = np.random.default_rng(0)
 batches = [tiny_pcl.get_batch(rng, config) for _ in range(3)]

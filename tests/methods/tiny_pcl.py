@@ -18,7 +18,6 @@ def get_config(experiment=pcl_voxceleb):
     config.model.update(width=4, hidden_dim=16, projection_dim=8, decoder_size=8)
     config.loss.pose_negatives = 12
     config.augmentation = {"grey_probability": 0.5}
-    config.face_augmentation = {}
     return config
 
 
