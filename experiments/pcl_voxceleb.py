@@ -96,7 +96,7 @@ def get_config(arg=None):
 
 def shrink(config):
     """Turns the paper's run into the laptop's."""
-    config.epochs = 220
+    config.epochs = 170
     config.batches = dict(decoder=32, face=64, pose=8)
     config.batch_size = 104
     faces = "datasets/synthetic_faces_64"
