@@ -30,8 +30,10 @@ def main(_):
     order = train.training_order(config, source)
     per_epoch = order.steps_per_epoch
     method = methods.create(config, steps_per_epoch=per_epoch, total_steps=config.epochs * per_epoch)
+    abstract_batch = train.abstract_batch(config, method, source)
+    initial_state, abstract_state = train.prepare_state(config, method, mesh, abstract_batch)
     began = time.perf_counter()
-    step_function, initial_state, _ = train.compile_step(config, method, mesh, source)
+    step_function = train.compile_step(method, mesh, abstract_batch, abstract_state)
     compile_seconds = time.perf_counter() - began
 
     batches = train.training_batches(config, source, order, mesh, method.fields)

@@ -1,28 +1,29 @@
 """The training loop, from top to bottom: mesh, data, state, step, checkpoints, evaluations."""
 
 import functools
-import json
+import importlib.util
 import signal
 import sys
 import time
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import logging
 from etils import epath
 
 from facejax import methods, sharding
 from facejax.checkpoints import Checkpoints
-from facejax.data import embedded, few_shot, hierarchy, images, pipeline, records
-from facejax.evaluation import comparison, disentanglement, suite
+from facejax.data import embedded, few_shot, hierarchy, labels, pipeline, records
+from facejax.errors import UserError
+from facejax.evaluation import comparison, suite
+from facejax.evaluator import Evaluator
 from facejax.files import write_json
 from facejax.interruptions import FiniteLoss, stop_signals
-from facejax.pictures import sheet
 from facejax.reporting import Progress, Reporter, claim_workdir, profiling, progress_line
 
 INIT, STEPS = 0, 1  # what the two random streams of a run are for
-DRAWN = 8  # faces in a picture
+# Data sets of the experiments whose converter has another name than their folder.
+CONVERTERS = {"ms1mv3": "mxnet_records", "voxceleb1": "voxceleb", "webface4m": "mxnet_records"}
 
 
 def train(config, workdir) -> dict:
@@ -49,9 +50,7 @@ def train(config, workdir) -> dict:
     folders = {config.data.folder} | {evaluation.data for evaluation in evaluations.values()}
     embedded.render_if_missing(config.synthetic_faces, needed=folders)
     source = open_training_split(config)
-    for evaluation in evaluations.values():  # what is missing is told now, not after hours
-        for split in evaluation.splits():
-            records.open_split(evaluation.data, split, hint=converter_hint(evaluation.data))
+    splits = open_evaluation_splits(evaluations)
     order = training_order(config, source)
     steps_per_epoch, total_steps = order.steps_per_epoch, config.epochs * order.steps_per_epoch
     logging.info(
@@ -59,13 +58,14 @@ def train(config, workdir) -> dict:
         len(source), config.epochs, steps_per_epoch, config.batch_size, mesh.size, jax.devices()[0].device_kind,
     )  # fmt: skip
 
-    # --- State and step
+    # --- Method
     method = methods.create(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    batch = abstract_batch(config, method, source)
+    check_labels(source, method.num_classes, skip_corrupt=config.data.skip_corrupt)
     claim_workdir(workdir, config)  # not before: a config that cannot work leaves nothing behind
-    step_function, initial_state, abstract_state = compile_step(config, method, mesh, source)
-    rng = jax.random.fold_in(jax.random.key(config.seed), STEPS)
 
-    # --- Checkpoints: go on where the newest complete one stands
+    # --- State: that of the newest complete checkpoint, or a fresh one
+    initial_state, abstract_state = prepare_state(config, method, mesh, batch)
     checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, keep_period=config.checkpoint.keep_period)
     batches = training_batches(config, source, order, mesh, method.fields)
     first_step = checkpoints.newest or 0
@@ -74,18 +74,55 @@ def train(config, workdir) -> dict:
         logging.info("Going on from step %d, found in %s", first_step, checkpoints.folder)
     else:
         state = method.start_from(initial_state())
-    reporter = Reporter(workdir, first_step)
-    reporter.parameters(state.params)
+    step_function = compile_step(method, mesh, batch, abstract_state)
 
     # --- Evaluations: the untrained encoder first
-    evaluate = functools.partial(evaluate_step, config, method, mesh, evaluations, reporter, workdir)
-    untrained = evaluate(0, state if not first_step else method.start_from(initial_state()))
+    reporter = Reporter(workdir, first_step)
+    reporter.parameters(state.params)
+    drawn = next((splits[e.data, e.test_split] for e in evaluations.values()), source)  # labelled, if there are any
+    evaluator = Evaluator(config, method, mesh, evaluations, splits, drawn, reporter, workdir)
+    untrained = evaluator.kept(0)
+    if untrained is None:
+        untrained = evaluator.evaluate(0, method.start_from(initial_state()) if first_step else state)
 
-    # --- Loop
-    progress = Progress(first_step, total_steps, config.batch_size)
+    # --- Loop, and what it gained
+    rng = jax.random.fold_in(jax.random.key(config.seed), STEPS)
+    state = take_steps(
+        config, workdir, step_function, rng, state, batches, checkpoints, evaluator, reporter,
+        steps=range(first_step + 1, total_steps + 1),
+    )  # fmt: skip
+    trained = evaluator.evaluate(total_steps, state)
+    reporter.close()
+    return write_results(config, workdir, total_steps, untrained, trained)
+
+
+def take_steps(config, workdir, step_function, rng, state, batches, checkpoints, evaluator, reporter, *, steps: range):
+    """The loop: steps, what is told of them, checkpoints, evaluations on the way.
+
+    Args:
+      config: the experiment's.
+      workdir: gets the profile.
+      step_function: `(state, batch, rng) -> (state, metrics)`.
+      rng: random key, the same for all steps.
+      state: after the step before the first.
+      batches: a `pipeline.DevicePrefetch`.
+      checkpoints: where the state goes; closed at the end.
+      evaluator: asked every `config.evaluate_every_steps`.
+      reporter: told every `config.log_every_steps`.
+      steps: numbers of those to take.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      UserError: a loss that is not finite; a full disk; a damaged record.
+      SystemExit: the run was asked to stop; it is saved.
+    """
+    total_steps = steps.stop - 1
+    progress = Progress(steps.start - 1, total_steps, config.batch_size)
     finite = FiniteLoss(checkpoints)
     with stop_signals() as stopped, profiling(config.profile_steps, workdir) as profile:
-        for step in range(first_step + 1, total_steps + 1):
+        for step in steps:
             profile(step)
             began = time.perf_counter()
             batch = next(batches)
@@ -108,31 +145,19 @@ def train(config, workdir) -> dict:
                 sys.exit(128 + signal.SIGTERM)
             if config.evaluate_every_steps and step % config.evaluate_every_steps == 0 and not last:
                 began = time.perf_counter()
-                evaluate(step, state)
+                evaluator.evaluate(step, state)
                 progress.resume(time.perf_counter() - began)
-
-    # --- The end: what did it gain?
     checkpoints.close()
-    trained = evaluate(total_steps, state)
-    reporter.close()
-    rows = comparison.compare(untrained, trained)
-    results = {
-        "method": config.method,
-        "steps": total_steps,
-        "untrained": untrained,
-        "trained": trained,
-        "comparison": [row._asdict() for row in rows],
-    }
-    if jax.process_index() == 0:
-        write_json(workdir / "results.json", results)
-        print(comparison.format_table(rows), flush=True)
-    return results
+    return state
 
 
 def converter_hint(folder) -> str:
     """What to run when the records of a data set are not there."""
     name = epath.Path(folder).name
-    return f"convert it first: python -m data_prep.{name} --source=DIR --out={folder}"
+    converter = CONVERTERS.get(name, name)
+    if not converter.isidentifier() or importlib.util.find_spec(f"data_prep.{converter}") is None:
+        return "docs/data_sets.md tells how data sets are converted"
+    return f"convert it first: python -m data_prep.{converter} --source=DIR --out={folder}"
 
 
 def open_training_split(config) -> records.RecordSource:
@@ -152,8 +177,41 @@ def open_training_split(config) -> records.RecordSource:
             images_per_class=data.images_per_class,
             class_share=data.class_share,
             seed=config.seed,
+            skip_corrupt=data.skip_corrupt,
         )
     return source
+
+
+def open_evaluation_splits(evaluations) -> dict[tuple[str, str], records.RecordSource]:
+    """(folder, split) -> records, of all that are evaluated on: what is missing is told now, not after hours."""
+    names = {(evaluation.data, split) for evaluation in evaluations.values() for split in evaluation.splits()}
+    return {(folder, split): records.open_split(folder, split, hint=converter_hint(folder)) for folder, split in names}
+
+
+def check_labels(source, num_classes, *, skip_corrupt: bool) -> None:
+    """Compares the labels of the training split with the classes of the method.
+
+    Args:
+      source: the training split.
+      num_classes: a method's: field -> number of classes.
+      skip_corrupt: pass over records that cannot be read.
+
+    Raises:
+      UserError: a label is no class.
+    """
+    for field, count in num_classes.items():
+        if isinstance(source, few_shot.Subset):
+            lowest, highest = 0, source.num_classes - 1
+        else:
+            _, (column,) = labels.read(source, (field,), key="config.data.label", skip_corrupt=skip_corrupt)
+            lowest, highest = int(column.min()), int(column.max())
+        told = f"config.classifier.num_classes = {count} does not fit the labels '{field}' of {source}"
+        if lowest < 0:
+            raise UserError(f"{told}: they begin at {lowest}, and must count from 0; convert the data again")
+        if highest >= count:
+            raise UserError(f"{told}: they are 0 to {highest}; set it to {highest + 1}")
+        if highest + 1 < count:
+            logging.warning("%s: they are 0 to %d, the other classes have no images", told, highest)
 
 
 def training_order(config, source) -> pipeline.GlobalShuffle | hierarchy.ItemOrder:
@@ -169,34 +227,45 @@ def training_order(config, source) -> pipeline.GlobalShuffle | hierarchy.ItemOrd
     return hierarchy.ItemOrder(items, streams=streams, batch_size=config.batch_size, seed=config.seed)
 
 
-def compile_step(config, method, mesh, source):
-    """The train step, compiled for the mesh.
+def abstract_batch(config, method, source) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of a global batch.
 
-    Returns:
-      The compiled step `(state, batch, rng) -> (state, metrics)`, which consumes the state it is given; a function
-      that makes the initial state, each array born where it belongs; the state's shapes, types and shardings.
+    Raises:
+      UserError: the records lack a field of the method's.
     """
     shapes = pipeline.batch_shapes(source, config.batch_size, config.data.image_size, method.fields)
-    batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
-    rng = jax.eval_shape(lambda: jax.random.key(0))
-    abstract_state = jax.eval_shape(method.init, rng, batch)
+    return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
+
+
+def prepare_state(config, method, mesh, batch):
+    """The train state on the mesh, before there is one.
+
+    Returns:
+      A function that makes the initial state, each array born where it belongs; the state's shapes, types and
+      shardings.
+    """
+    abstract_state = jax.eval_shape(method.init, jax.eval_shape(lambda: jax.random.key(0)), batch)
     shardings = sharding.state_shardings(mesh, abstract_state, config.sharding)
-    whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
-
-    init_rng = jax.random.fold_in(jax.random.key(config.seed), INIT)
+    rng = jax.random.fold_in(jax.random.key(config.seed), INIT)
     zeros = functools.partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype), batch)
-    initial_state = functools.partial(jax.jit(lambda key: method.init(key, zeros()), out_shardings=shardings), init_rng)
+    initial_state = functools.partial(jax.jit(lambda key: method.init(key, zeros()), out_shardings=shardings), rng)
+    placed = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract_state, shardings)
+    return initial_state, placed
 
+
+def compile_step(method, mesh, batch, abstract_state):
+    """The train step `(state, batch, rng) -> (state, metrics)`, compiled; it consumes the state it is given."""
+    shardings = jax.tree.map(lambda x: x.sharding, abstract_state)
+    whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
     step = jax.jit(
         method.train_step, in_shardings=(shardings, split, whole), out_shardings=(shardings, whole), donate_argnums=0
     )
     began = time.perf_counter()
     logging.info("Compiling the train step ...")
     with jax.set_mesh(mesh):  # methods that place what they make themselves ask for it
-        compiled = step.lower(abstract_state, batch, rng).compile()
+        compiled = step.lower(abstract_state, batch, jax.eval_shape(lambda: jax.random.key(0))).compile()
     logging.info("Compiled in %.1f s", time.perf_counter() - began)
-    placed = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract_state, shardings)
-    return compiled, initial_state, placed
+    return compiled
 
 
 def training_batches(config, source, order, mesh, fields) -> pipeline.DevicePrefetch:
@@ -216,51 +285,17 @@ def training_batches(config, source, order, mesh, fields) -> pipeline.DevicePref
     return pipeline.DevicePrefetch(loader, sharding.batch_sharding(mesh))
 
 
-def evaluate_step(config, method, mesh, evaluations, reporter, workdir, step, state) -> dict[str, float]:
-    """Metrics and pictures of the encoder at `step`; made once, then found in `workdir/evaluations`."""
-    file = workdir / "evaluations" / f"step_{step:08d}.json"
-    if file.exists():
-        return json.loads(file.read_text())
-    began = time.perf_counter()
-    whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
-    encode = jax.jit(method.encode, out_shardings=whole)
-
-    def on_mesh(images, placement):
-        return jax.make_array_from_callback(images.shape, placement, lambda part: images[part])
-
-    def batches(folder, split_name, fields):
-        source = records.open_split(folder, split_name)
-        return pipeline.evaluation_batches(
-            source, batch_size=config.batch_size, image_size=config.image_size, fields=("image", *fields)
-        )
-
-    variables = method.evaluated(state)
-    metrics = suite.evaluate(lambda images: encode(variables, on_mesh(images, split)), evaluations, batches)
-    metrics |= disentanglement.advantages(metrics)
-    reporter.scalars(step, metrics)
-
-    faces = faces_to_draw(config, evaluations)
-    drawn = jax.jit(method.pictures, out_shardings=whole)(variables, on_mesh(faces, whole))
-    overlays = {"images": faces}
-    for name, drawings in drawn.items():
-        drawings = np.asarray(drawings)
-        if drawings.shape[1] == drawings.shape[2]:
-            overlays[name] = drawings
-        else:  # a strip of images for each face: one below the other
-            reporter.picture(step, f"{config.method}_{name}", sheet(drawings[:, None]))
-    if len(overlays) > 1:
-        captions = [[name] * len(faces) for name in overlays]
-        reporter.picture(step, config.method, sheet(list(overlays.values()), captions=captions))
-
+def write_results(config, workdir, steps: int, untrained, trained) -> dict:
+    """Writes results.json and prints the table, on process 0; returns what the file holds."""
+    rows = comparison.compare(untrained, trained)
+    results = {
+        "method": config.method,
+        "steps": steps,
+        "untrained": untrained,
+        "trained": trained,
+        "comparison": [row._asdict() for row in rows],
+    }
     if jax.process_index() == 0:
-        write_json(file, metrics)
-    logging.info("Evaluated step %d in %.0f s", step, time.perf_counter() - began)
-    return metrics
-
-
-def faces_to_draw(config, evaluations) -> np.ndarray:
-    """A few images from all over a labelled test split, or the training split where there is none: always the same."""
-    labelled = next(iter(evaluations.values()), None)
-    source = records.open_split(labelled.data, labelled.test_split) if labelled else open_training_split(config)
-    chosen = np.linspace(0, len(source) - 1, DRAWN).round().astype(int)
-    return np.stack([images.squash(images.decode(source[i]["image"]), config.image_size) for i in chosen])
+        write_json(workdir / "results.json", results)
+        print(comparison.format_table(rows), flush=True)
+    return results

@@ -1,45 +1,99 @@
-"""FRA on a handful of small pictures: an experiment file for tests of the whole program, and its records."""
+"""Each method on a handful of small pictures: an experiment file for tests of the whole program, and its records.
+
+--config=tests/tiny_experiment.py:METHOD,FOLDER
+
+Networks, batches and runs are so small that what remains is what XLA takes to compile them.
+"""
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from experiments import fra_r50
+from experiments import fra_r50, lafs_part_fvit, part_fvit_supervised, pcl_voxceleb
 from facejax.data import records
+from facejax.models import mobilenet
 
 SIZE = 40
 SPLITS = {"train": 48, "test": 16}
+PEOPLE = 8
+# Colours and blur have tests of their own, and take long to compile.
+PLAIN = {"jitter_probability": 0.0, "blur_probability": 0.0}
+mobilenet.BLOCKS = mobilenet.BLOCKS[:2]  # of the landmark network's trunk; all of them take a minute to compile
 
 
-def get_config(folder):
-    """The demo's config on the records in `folder`, with a network that compiles quickly."""
+def get_config(arg):
+    """A demo's config on the records in a folder, with a network that compiles quickly; `arg` is METHOD,FOLDER."""
+    method, _, folder = arg.partition(",")
+    config = {"fra": fra, "pcl": pcl, "lafs": lafs, "supervised": supervised}[method]()
+    config.image_size = SIZE
+    config.data.update(folder=folder, image_size=SIZE)
+    config.checkpoint.update(every_steps=3, keep=2)
+    config.log_every_steps = 1
+    config.evaluations = {"identity": {"label": "identity", "probes": ("knn",), "data": folder, "k": 3}}
+    return config
+
+
+def fra():
+    """15 steps with the paper's losses and schedule."""
     config = fra_r50.get_config("demo")
-    config.data.folder = folder
-    config.epochs, config.batch_size, config.image_size, config.data.image_size = 5, 16, SIZE, SIZE
+    config.epochs, config.batch_size = 5, 16
     config.model.update(width=4, embedding_dim=8, decoder_heads=2, hidden_dim=16, num_regions=3)
-    for view in (config.view1, config.view2):  # photometry has tests of its own, and takes long to compile
-        view.update(jitter_probability=0.0, blur_probability=0.0, solarize_probability=0.0)
+    for view in (config.view1, config.view2):
+        view.update(PLAIN, solarize_probability=0.0)
     paper = fra_r50.get_config()
     config.loss = paper.loss
     config.optimizer = paper.optimizer
     config.optimizer.warmup_epochs = 2
-    config.checkpoint.update(every_steps=3, keep=2)
-    config.log_every_steps = 1
-    evaluation = {"label": "identity", "probes": ("knn",), "data": folder, "k": 3}
-    config.evaluations = {"identity": evaluation}
+    return config
+
+
+def pcl():
+    """12 steps of all three updates."""
+    config = pcl_voxceleb.get_config("demo")
+    config.epochs, config.batch_size = 6, 12
+    config.batches.update(decoder=4, face=4, pose=3)  # the twelfth record only fills the batch
+    config.model.update(width=4, hidden_dim=16, projection_dim=8, decoder_size=16)
+    config.augmentation.update(PLAIN, gradient_probability=0.0)
+    config.loss.pose_negatives = 3
+    return config
+
+
+def lafs():
+    """12 steps of stage 2, half of them before the last layer is let go; `config.landmark_network` is left open."""
+    config = lafs_part_fvit.get_config("demo")
+    config.epochs, config.batch_size, config.num_local = 2, 8, 2
+    for view in (config.global1, config.global2, config.local):
+        view.update(PLAIN, size=SIZE, solarize_probability=0.0)
+    config.model.update(num_points=9, dropout=0.1, stochastic_depth=0.1)
+    config.landmark_augmentation.local_points = 4
+    config.head.update(num_outputs=32, hidden_dim=16, bottleneck_dim=8)
+    return config
+
+
+def supervised():
+    """12 steps on four pictures of each person, with dropout, RandAugment, erasing and mixup."""
+    config = part_fvit_supervised.get_config("demo")
+    config.epochs, config.batch_size = 3, 8
+    config.data.images_per_class = 4
+    config.view.jitter_probability = 0.0
+    config.rand_augment.magnitude = 2.0
+    config.erasing.probability = 0.5
+    config.mixup.probability = 0.5
+    config.model.update(num_points=9, dropout=0.1, stochastic_depth=0.1)
+    config.classifier.num_classes = PEOPLE
     return config
 
 
 def write_records(folder):
-    """Random pictures of four "people" that differ in colour, as PNG."""
+    """Random pictures of "people" that differ in colour, as PNG."""
     features = {"image": tfds.features.Image(encoding_format="png"), "identity": np.int64}
     rng = np.random.default_rng(0)
-    colors = rng.integers(0, 200, (4, 1, 1, 3))
+    colors = rng.integers(0, 200, (PEOPLE, 1, 1, 3))
 
     def examples(count):
         for index in range(count):
-            image = colors[index % 4] + rng.integers(0, 55, (SIZE, SIZE, 3))
-            yield {"image": cv2.imencode(".png", image.astype(np.uint8))[1].tobytes(), "identity": index % 4}
+            image = colors[index % PEOPLE] + rng.integers(0, 55, (SIZE, SIZE, 3))
+            yield {"image": cv2.imencode(".png", image.astype(np.uint8))[1].tobytes(), "identity": index % PEOPLE}
 
     splits = {split: list(examples(count)) for split, count in SPLITS.items()}
     records.write(folder, name="tiny", features=features, splits=splits)

@@ -1,0 +1,110 @@
+"""What the encoder is worth at a step of a run: metrics, and pictures of what it sees."""
+
+import json
+import time
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+
+from facejax import sharding
+from facejax.data import images, pipeline
+from facejax.data.records import RecordSource
+from facejax.evaluation import disentanglement, suite
+from facejax.files import write_json
+from facejax.methods import Method
+from facejax.pictures import sheet
+from facejax.reporting import Reporter
+from facejax.train_state import TrainState
+
+DRAWN = 8  # faces in a picture
+
+
+class Evaluator:
+    """Evaluates a step once, and finds it in `workdir/evaluations` from then on.
+
+    Args:
+      config: the experiment's; `method`, `batch_size` and `image_size` are read.
+      method: what is evaluated.
+      mesh: the devices.
+      evaluations: as `suite.parse` gives them.
+      splits: (folder, split) -> the records of every split that the evaluations name.
+      drawn: the records that faces for the pictures are taken from.
+      reporter: gets metrics and pictures.
+      workdir: folder of the run.
+    """
+
+    def __init__(
+        self,
+        config,
+        method: Method,
+        mesh: jax.sharding.Mesh,
+        evaluations: Mapping[str, suite.Evaluation],
+        splits: Mapping[tuple[str, str], RecordSource],
+        drawn: RecordSource,
+        reporter: Reporter,
+        workdir,
+    ):
+        self._config, self._method, self._evaluations, self._splits = config, method, evaluations, splits
+        self._reporter, self._folder = reporter, epath.Path(workdir) / "evaluations"
+        self._whole, self._split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
+        self._encode = jax.jit(method.encode, out_shardings=self._whole)
+        self._pictures = jax.jit(method.pictures, out_shardings=self._whole)
+        self._faces = faces_to_draw(drawn, config.image_size)
+
+    def kept(self, step: int) -> dict[str, float] | None:
+        """The metrics of a step that was evaluated before, or None."""
+        file = self._file(step)
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def evaluate(self, step: int, state: TrainState) -> dict[str, float]:
+        """Metrics of the encoder in `state`, which is that of `step`; those that are kept, if there are any."""
+        if (kept := self.kept(step)) is not None:
+            return kept
+        began = time.perf_counter()
+        variables = self._method.evaluated(state)
+        metrics = suite.evaluate(
+            lambda batch: self._encode(variables, _on_mesh(batch, self._split)), self._evaluations, self._batches
+        )
+        metrics |= disentanglement.advantages(metrics)
+        self._reporter.scalars(step, metrics)
+        self._draw(step, variables)
+        if jax.process_index() == 0:
+            write_json(self._file(step), metrics)
+        logging.info("Evaluated step %d in %.0f s", step, time.perf_counter() - began)
+        return metrics
+
+    def _file(self, step):
+        return self._folder / f"step_{step:08d}.json"
+
+    def _batches(self, folder, split, fields):
+        return pipeline.evaluation_batches(
+            self._splits[folder, split],
+            batch_size=self._config.batch_size,
+            image_size=self._config.image_size,
+            fields=("image", *fields),
+        )
+
+    def _draw(self, step, variables):
+        overlays, name = {"images": self._faces}, self._config.method
+        for kind, drawings in self._pictures(variables, _on_mesh(self._faces, self._whole)).items():
+            drawings = np.asarray(drawings)
+            if drawings.shape[1] == drawings.shape[2]:
+                overlays[kind] = drawings
+            else:  # a strip of images for each face: one below the other
+                self._reporter.picture(step, f"{name}_{kind}", sheet(drawings[:, None]))
+        if len(overlays) > 1:
+            captions = [[kind] * len(self._faces) for kind in overlays]
+            self._reporter.picture(step, name, sheet(list(overlays.values()), captions=captions))
+
+
+def faces_to_draw(source: RecordSource, size: int) -> np.ndarray:
+    """A few images from all over the records, always the same, squashed to uint8 [N, size, size, 3]."""
+    chosen = np.linspace(0, len(source) - 1, DRAWN).round().astype(int)
+    return np.stack([images.squash(images.decode(source[i]["image"]), size) for i in chosen])
+
+
+def _on_mesh(batch, placement):
+    return jax.make_array_from_callback(batch.shape, placement, lambda part: batch[part])
