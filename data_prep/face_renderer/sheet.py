@@ -13,7 +13,7 @@ from facejax.errors import UserError
 
 _CELL, _GAP, _CAPTION = 116, 4, 15
 _COLUMNS = 7
-_PLAIN = dict(hat=0.0, brim=0.0, glasses=0.0, mask=0.0, hand=0.0, card=0.0, offset=np.zeros(2), extent=26.5)
+_PLAIN = dict(hat=0.0, brim=0.0, glasses=0.0, mask=0.0, hand=0.0, card=0.0, offset=np.zeros(2), extent=23.5)
 REGION_COLOURS = dict(
     background=(38, 42, 52), skin=(236, 188, 160), brows=(122, 74, 40), eyes=(66, 150, 220), nose=(224, 140, 110),
     mouth=(204, 62, 82), hair=(92, 62, 120), beard=(130, 96, 150), ears=(250, 214, 120), neck=(200, 160, 130),
