@@ -2,10 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
+from experiments import fra_r50
 from facejax import methods
 from facejax.errors import UserError
 from facejax.methods import collapse, fra
@@ -15,51 +15,15 @@ SIZE, BATCH = 40, 8
 
 
 def make_config(**changes):
-    view = {"crop_scale": (0.2, 1.0)}
-    config = ml_collections.ConfigDict(
-        {
-            "method": "fra",
-            "epochs": 2,
-            "image_size": SIZE,
-            "dtype": "bfloat16",
-            "mean": (0.5, 0.4, 0.3),
-            "std": (0.25, 0.2, 0.2),
-            "model": {
-                "backbone": "resnet18",
-                "width": 4,
-                "output_stride": 32,
-                "embedding_dim": 8,
-                "hidden_dim": 16,
-                "num_regions": 3,
-                "decoder_layers": 1,
-                "decoder_heads": 2,
-                "dropout": 0.1,
-                "heatmap_temperature": 1.0,
-                "prototype_momentum": 0.9,
-            },
-            "loss": {
-                "instance_weight": 0.5,
-                "region_weight": 0.5,
-                "cluster_weight": 0.1,
-                "decorrelation_weight": 0.02,
-                "student_temperature": 0.1,
-                "teacher_temperature": 0.04,
-                "entropy_weight": 1.0,
-            },
-            "optimizer": {
-                "learning_rate": 0.5,
-                "warmup_epochs": 1,
-                "momentum": 0.9,
-                "weight_decay": 1e-6,
-                "trust_coefficient": 1e-3,
-                "exclude": "official",
-                "predictor_factor": 1.0,
-            },
-            "ema": {"momentum": 0.9, "target_statistics": "own"},
-            "view1": view,
-            "view2": view,
-        }
+    """The paper's, small, and without photometry."""
+    config = fra_r50.get_config()
+    config.epochs, config.image_size = 2, SIZE
+    config.view1 = config.view2 = {"crop_scale": (0.2, 1.0)}
+    config.model.update(
+        backbone="resnet18", width=4, embedding_dim=8, hidden_dim=16, num_regions=3, decoder_layers=1, decoder_heads=2
     )
+    config.optimizer.update(learning_rate=0.5, warmup_epochs=1)
+    config.ema.momentum = 0.9
     config.update_from_flattened_dict(changes)
     return config
 

@@ -6,10 +6,11 @@ import json
 import golden
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
+from summaries import assert_summaries
 
+from experiments import fra_r50
 from facejax import optimizers
 from facejax.interop import fra as interop
 from facejax.interop import torch_layout
@@ -40,44 +41,12 @@ CASES = {
 
 
 def make_config(variant, embedding_dim, hidden_dim, size, dtype, first_rate):
-    return ml_collections.ConfigDict(
-        {
-            "image_size": size,
-            "dtype": dtype,
-            "epochs": 1,
-            "model": {
-                "backbone": variant,
-                "width": 64,
-                "output_stride": 32,
-                "embedding_dim": embedding_dim,
-                "hidden_dim": hidden_dim,
-                "num_regions": 8,
-                "decoder_layers": 2,
-                "decoder_heads": 8,
-                "dropout": 0.0,
-                "heatmap_temperature": 1.0,
-                "prototype_momentum": 0.9,
-            },
-            "loss": {
-                "instance_weight": 0.5,
-                "region_weight": 0.5,
-                "cluster_weight": 0.1,
-                "decorrelation_weight": 0.02,
-                "student_temperature": 0.1,
-                "teacher_temperature": 0.04,
-                "entropy_weight": 1.0,
-            },
-            "optimizer": {
-                "learning_rate": first_rate * STEPS_PER_EPOCH,  # the rates are the first of a warm-up
-                "warmup_epochs": 1,
-                "momentum": 0.9,
-                "weight_decay": 1e-6,
-                "trust_coefficient": 1e-3,
-                "exclude": "official",
-            },
-            "ema": {"momentum": 0.996, "target_statistics": "own"},
-        }
-    )
+    """The paper's, for another network; the first rate is that of a warm-up."""
+    config = fra_r50.get_config()
+    config.image_size, config.dtype, config.epochs = size, dtype, 1
+    config.model.update(backbone=variant, embedding_dim=embedding_dim, hidden_dim=hidden_dim, dropout=0.0)
+    config.optimizer.update(learning_rate=first_rate * STEPS_PER_EPOCH, warmup_epochs=1)
+    return config
 
 
 class Run:
@@ -136,17 +105,6 @@ def run(request, goldens):
     case = CASES[request.param]
     with jax.enable_x64(case["dtype"] == "float64"):
         return Run(goldens(request.param), **case)
-
-
-def assert_summaries(found, expected, names, norm_tolerance, projection_tolerance, floor):
-    """Norms, and projections divided by norms, of the arrays whose norm is above `floor` of the largest."""
-    large = expected[:, 0] > floor * expected[:, 0].max()
-    assert large.sum() > 0.9 * len(names)
-    found, expected, names = found[large], expected[large], np.array(names)[large]
-    norm_error = np.abs(found[:, 0] / expected[:, 0] - 1)
-    projection_error = np.abs(found[:, 1] - expected[:, 1]) / expected[:, 0]
-    assert norm_error.max() < norm_tolerance, names[norm_error.argmax()]
-    assert projection_error.max() < projection_tolerance, names[projection_error.argmax()]
 
 
 def assert_forward(run, prefix, outputs, names):

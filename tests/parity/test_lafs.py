@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+from summaries import assert_summaries
 
 from facejax import adamw, losses
 from facejax.interop import lafs as interop
@@ -236,17 +237,6 @@ def test_losses_and_centers(vectors, run):
     for index, (metrics, center) in enumerate(zip(run.metrics, run.centers, strict=True)):
         np.testing.assert_allclose(metrics["total"], vectors[f"it{index}/loss"], rtol=1e-6)
         close(center, vectors[f"it{index}/center"][0])
-
-
-def assert_summaries(found, expected, names, norm_tolerance, projection_tolerance, floor):
-    """Norms, and projections divided by norms, of the arrays whose norm is above `floor` of the largest."""
-    large = expected[:, 0] > floor * expected[:, 0].max()
-    assert large.sum() > 0.9 * len(names)
-    found, expected, names = found[large], expected[large], np.array(names)[large]
-    norm_error = np.abs(found[:, 0] / expected[:, 0] - 1)
-    projection_error = np.abs(found[:, 1] - expected[:, 1]) / expected[:, 0]
-    assert norm_error.max() < norm_tolerance, names[norm_error.argmax()]
-    assert projection_error.max() < projection_tolerance, names[projection_error.argmax()]
 
 
 def test_gradients(vectors, seed, run):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+from summaries import assert_summaries
 
 from facejax.interop import pcl as interop
 from facejax.interop import torch_layout
@@ -156,17 +157,6 @@ def test_losses(run, iteration):
     for name, tolerance in (("face", 2e-5 if first else 2e-4), ("pose", 5e-5 if first else 2e-4)):
         np.testing.assert_allclose(metrics[name], run.vectors[f"it{iteration}/{name}"], rtol=tolerance, err_msg=name)
     assert metrics["face_weight"] == metrics["pose_weight"] == 1
-
-
-def assert_summaries(found, expected, names, norm_tolerance, projection_tolerance, floor):
-    """Norms, and projections divided by norms, of the arrays whose norm is above `floor` of the largest."""
-    large = expected[:, 0] > floor * expected[:, 0].max()
-    assert large.sum() > 0.9 * len(names)
-    found, expected, names = found[large], expected[large], np.array(names)[large]
-    norm_error = np.abs(found[:, 0] / expected[:, 0] - 1)
-    projection_error = np.abs(found[:, 1] - expected[:, 1]) / expected[:, 0]
-    assert norm_error.max() < norm_tolerance, names[norm_error.argmax()]
-    assert projection_error.max() < projection_tolerance, names[projection_error.argmax()]
 
 
 @pytest.mark.parametrize("update", pcl.UPDATES)
