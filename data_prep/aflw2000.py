@@ -8,6 +8,7 @@ remain.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from data_prep import conversion, w300lp
@@ -19,18 +20,7 @@ def read(source: Path, args: argparse.Namespace):
     return w300lp.FEATURES, {"test": w300lp.posed_faces(source, folder, "pt3d_68")}
 
 
-DATASET = conversion.Dataset(
-    name="aflw2000",
-    read=read,
-    layout="the folder AFLW2000",
-    description=w300lp.DESCRIPTION,
-    homepage="http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm",
-    license="non-commercial research",
-    citation="Zhu et al., Face Alignment Across Large Poses: A 3D Solution, CVPR 2016",
-    positions=("landmarks",),
-    has_box=True,
-    has_points=True,
-)
+DATASET = dataclasses.replace(w300lp.DATASET, name="aflw2000", read=read, layout="the folder AFLW2000")
 
 if __name__ == "__main__":
     conversion.main(DATASET)

@@ -6,34 +6,13 @@ python -m data_prep.cplfw --source=DIR --out=DIR [--images=aligned|original]
 `CP_landmarks`, for --align. One split, `test`; how pairs are stored stands in `data_prep.formats.image_pairs`.
 """
 
-import argparse
-from pathlib import Path
+from data_prep import conversion
+from data_prep.formats import cross_lfw
 
-from data_prep import conversion, sources
-from data_prep.formats import image_pairs
-
-_FOLDERS = {"aligned": ("aligned images",), "original": ("images", "images&landmarks/images")}
-_POINTS = ("CP_landmarks", "images&landmarks/CP_landmarks", "images&landmarks/landmarks", "landmarks", "images")
-
-
-def read(source: Path, args: argparse.Namespace):
-    """The images of the pairs, in ten folds."""
-    pairs = image_pairs.read_two_line_pairs(sources.find(source, "pairs_CPLFW.txt"))
-    folder = sources.find_folder(source, *_FOLDERS[args.images])
-    items = image_pairs.of_files(source, pairs, folder, points_folders=_POINTS, needs_points=args.align)
-    return image_pairs.FEATURES, {"test": items}
-
-
-DATASET = conversion.Dataset(
-    name="cplfw",
-    read=read,
-    layout="pairs_CPLFW.txt and the folder 'aligned images' or images",
-    description="Images 2i and 2i + 1 are a pair; `same` is 1 if they are one person.",
+DATASET = cross_lfw.dataset(
+    "cp",
     homepage="http://whdeng.cn/CPLFW/",
-    license="non-commercial research",
     citation="Zheng and Deng, Cross-Pose LFW, Beijing University of Posts and Telecommunications 18-01, 2018",
-    add_arguments=lambda parser: parser.add_argument("--images", choices=tuple(_FOLDERS), default="aligned"),
-    has_points=True,
 )
 
 if __name__ == "__main__":
