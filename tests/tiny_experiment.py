@@ -18,11 +18,14 @@ SPLITS = {"train": 48, "test": 16}
 PEOPLE = 8
 # Colours and blur have tests of their own, and take long to compile.
 PLAIN = {"jitter_probability": 0.0, "blur_probability": 0.0}
-mobilenet.BLOCKS = mobilenet.BLOCKS[:2]  # of the landmark network's trunk; all of them take a minute to compile
 
 
 def get_config(arg):
-    """A demo's config on the records in a folder, with a network that compiles quickly; `arg` is METHOD,FOLDER."""
+    """A demo's config on the records in a folder, with a network that compiles quickly; `arg` is METHOD,FOLDER.
+
+    Only for a process of its own: it shortens the landmark network's trunk, all of which takes a minute to compile.
+    """
+    mobilenet.BLOCKS = mobilenet.BLOCKS[:2]
     method, _, folder = arg.partition(",")
     config = {"fra": fra, "pcl": pcl, "lafs": lafs, "supervised": supervised}[method]()
     config.image_size = SIZE
