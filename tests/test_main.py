@@ -6,7 +6,9 @@ import random
 import re
 import shutil
 import signal
+import socket
 
+import numpy as np
 import pytest
 import tiny_experiment
 from whole_program import ROOT, assert_same_bits, failure, follow, newest, tiny
@@ -88,6 +90,31 @@ def test_sigterm_saves_and_leaves(finished, program, tmp_path):
     assert newest(workdir) == step < STEPS
     program.finish(workdir)
     assert_same_bits(workdir, finished[0], STEPS)
+
+
+def test_two_processes_train_as_one(finished, program, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"--coordinator_address=localhost:{free.getsockname()[1]}"
+    processes = [
+        program.start(
+            tmp_path / "run",
+            flags=(coordinator, "--num_processes=2", f"--process_id={index}"),
+            JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo",
+        )
+        for index in range(2)
+    ]
+    told = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    assert ["untrained" in stdout for stdout, _ in told] == [True, False]
+    assert newest(tmp_path / "run") == STEPS
+    alone, first, second = (
+        [float(value) for value in re.findall(r"step [123]/15 .* total (\S+)", stderr)]
+        for stderr in (finished[2], told[0][1], told[1][1])
+    )
+    assert first == second
+    # As printed; later on the order of the sums tells.
+    np.testing.assert_allclose(first, alone, rtol=1e-3)
 
 
 def test_what_is_wrong_is_said_in_one_line(finished, program, tmp_path):

@@ -30,7 +30,7 @@ class Program:
     config: str
     compiled: pathlib.Path
 
-    def start(self, workdir, *overrides, cwd=ROOT, **environment) -> subprocess.Popen:
+    def start(self, workdir, *overrides, flags=(), cwd=ROOT, **environment) -> subprocess.Popen:
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -40,7 +40,7 @@ class Program:
             **environment,
         }
         command = [sys.executable, "-m", "facejax.main", f"--config={self.config}", f"--workdir={workdir}"]
-        command += [f"--config.{override}" for override in overrides]
+        command += [*flags, *(f"--config.{override}" for override in overrides)]
         return subprocess.Popen(
             command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
