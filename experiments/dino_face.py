@@ -16,4 +16,7 @@ def get_config(arg=None):
     config = lafs_part_fvit.get_config(arg)
     config.model.landmarks = False
     config.local.update(size=48, crop_scale=(0.05, 0.4))
+    if arg == "demo":
+        config.model.num_points = 36
+        config.local.update(size=24, crop_scale=(0.2, 0.5))
     return config

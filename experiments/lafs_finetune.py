@@ -32,7 +32,8 @@ def get_config(arg=None):
     config.optimizer.update(groups="layer_decay", layer_decay=0.58)  # trunk of the landmark network 0.05, vectors 0
     if arg == "demo":
         config.data.images_per_class = 4
-        config.epochs = 10
+        config.epochs = 20
+        config.evaluations = {"identity": config.evaluations.identity}
         return config
     config.data.folder = "datasets/webface4m"
     config.classifier.num_classes = 205_990

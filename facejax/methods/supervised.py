@@ -245,11 +245,21 @@ def grouped_optimizer(config, learning_rate: optax.Schedule) -> optax.GradientTr
     return adamw.grouped_adamw(learning_rate, GROUPS[settings.groups](config))
 
 
-def end_to_end_groups(*, weight_decay: float, landmark_weight_decay: float):
-    """Groups of the first stage: everything is decayed, the landmark network by a decay of its own."""
+def end_to_end_groups(*, weight_decay: float, landmark_weight_decay: float, landmark_factor: float):
+    """Groups of the first stage: all is decayed, the landmark network has a decay and a learning rate of its own.
+
+    Args:
+      weight_decay: of all but the landmark network.
+      landmark_weight_decay: of the landmark network.
+      landmark_factor: of its learning rate.
+
+    Returns:
+      `(path, parameter) -> (factor on the learning rate, weight decay)`.
+    """
 
     def group(path, param):
-        return 1.0, landmark_weight_decay if path.startswith("landmark_network/") else weight_decay
+        of_landmarks = path.startswith("landmark_network/")
+        return (landmark_factor, landmark_weight_decay) if of_landmarks else (1.0, weight_decay)
 
     return group
 
@@ -289,7 +299,11 @@ def _layer(path: str, last: int) -> int:
 
 def _end_to_end(config):
     settings = config.optimizer
-    return end_to_end_groups(weight_decay=settings.weight_decay, landmark_weight_decay=settings.landmark_weight_decay)
+    return end_to_end_groups(
+        weight_decay=settings.weight_decay,
+        landmark_weight_decay=settings.landmark_weight_decay,
+        landmark_factor=settings.landmark_factor,
+    )
 
 
 def _layer_decay(config, applied: bool):

@@ -9,6 +9,7 @@ import tiny_faces as tiny
 
 from facejax.checkpoints import Checkpoints
 from facejax.errors import UserError
+from facejax.methods import supervised
 
 GRID = {
     "model.landmarks": False,
@@ -42,6 +43,12 @@ def test_it_learns_a_batch(grid):
         totals.append(float(metrics["total"]))
     assert totals[-1] < totals[0] - 5
     assert metrics["learning_rate"] < 1e-3
+
+
+def test_landmark_network_has_a_rate_and_a_decay_of_its_own():
+    group = supervised.end_to_end_groups(weight_decay=0.1, landmark_weight_decay=0.05, landmark_factor=0.2)
+    assert group("landmark_network/trunk/stem/conv/kernel", None) == (0.2, 0.05)
+    assert group("transformer/block0/mlp/hidden/kernel", None) == group("classifier", None) == (1.0, 0.1)
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch():

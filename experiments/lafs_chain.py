@@ -1,0 +1,80 @@
+"""LAFS' three stages one after the other on synthetic faces: what pre-training is worth with few images of a person.
+
+    python -m experiments.lafs_chain --workdir=workdirs/lafs_chain
+
+Runs the demos of part_fvit_supervised.py and lafs_part_fvit.py, then that of lafs_finetune.py with 1, 4 and 10 images
+of each person, from the teacher of stage 2 and from a random transformer; each run in a folder of its own, in which
+`facejax.main` would have left the same. Ends with a table, which it also leaves as few_shot.json. Interrupted, the same
+command goes on.
+"""
+
+import argparse
+import sys
+
+from absl import logging
+from etils import epath
+
+from experiments import lafs_finetune, lafs_part_fvit, part_fvit_supervised
+from facejax import train
+from facejax.errors import UserError
+from facejax.files import write_json
+from facejax.main import log_to_stderr
+
+EPOCHS = {1: 80, 4: 20, 10: 8}  # by images of a person: about as many steps for each
+STARTS = ("random", "pre-trained")  # transformers
+
+
+def run(config, workdir: epath.Path) -> dict[str, float]:
+    """Trains, or reads what is there; the metrics of the trained encoder."""
+    logging.info("--- %s", workdir)
+    return train.train(config, workdir)["trained"]
+
+
+def chain(folder: epath.Path) -> list[dict]:
+    """All runs, in folders within `folder`; a row for each number of images and each start."""
+    run(part_fvit_supervised.get_config("demo"), folder / "part_fvit")
+    config = lafs_part_fvit.get_config("demo")
+    config.landmark_network = str(folder / "part_fvit")
+    run(config, folder / "lafs")
+    rows = []
+    for count, epochs in EPOCHS.items():
+        for start in STARTS:
+            config = lafs_finetune.get_config("demo")
+            config.epochs, config.data.images_per_class = epochs, count
+            config.initialize_from.landmark_network = str(folder / "part_fvit")
+            if start == "pre-trained":
+                config.initialize_from.transformer = str(folder / "lafs")
+            metrics = run(config, folder / f"finetuned_{count}_{start}")
+            rows.append({"images": count, "transformer": start, **metrics})
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    """Plain text: a line for each number of images and metric, random against pre-trained."""
+    found = {(row["images"], row["transformer"]): row for row in rows}
+    lines = [f"{'images of a person':20}{'metric':36}" + "".join(f"{start:>13}" for start in STARTS)]
+    for count in EPOCHS:
+        for metric in [key for key in rows[0] if key not in ("images", "transformer")]:
+            values = "".join(f"{found[count, start][metric]:13.4f}" for start in STARTS)
+            lines.append(f"{count:<20}{metric:36}{values}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Entry point; exit status 2 for an error of the user's."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.lafs_chain", description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", required=True, help="folder of the runs")
+    folder = epath.Path(parser.parse_args().workdir).expanduser().resolve()
+    log_to_stderr()
+    logging.use_absl_handler()
+    try:
+        rows = chain(folder)
+        write_json(folder / "few_shot.json", rows)
+    except UserError as error:
+        print(f"lafs_chain: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
