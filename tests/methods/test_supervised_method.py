@@ -41,7 +41,7 @@ def test_it_learns_a_batch(grid):
     for _ in range(12):
         state, metrics = step(state, tiny.make_batch(), jax.random.key(1))
         totals.append(float(metrics["total"]))
-    assert totals[-1] < totals[0] - 5
+    assert totals[-1] < totals[0] / 4
     assert metrics["learning_rate"] < 1e-3
 
 
