@@ -97,7 +97,13 @@ class Evaluator:
                 self._reporter.picture(step, f"{name}_{kind}", sheet(drawings[:, None]))
         if len(overlays) > 1:
             captions = [[kind] * len(self._faces) for kind in overlays]
-            self._reporter.picture(step, name, sheet(list(overlays.values()), captions=captions))
+            largest = max(row.shape[1] for row in overlays.values())
+            rows = [_enlarged(row, largest // row.shape[1]) for row in overlays.values()]
+            self._reporter.picture(step, name, sheet(rows, captions=captions))
+
+
+def _enlarged(row: np.ndarray, factor: int) -> np.ndarray:
+    return row.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def faces_to_draw(source: RecordSource, size: int) -> np.ndarray:
