@@ -65,6 +65,8 @@ def log_to_stderr() -> None:
         ours = f"{os.sep}facejax{os.sep}" in record.pathname
         if not ours:
             record.exc_info = None  # what a library's thread could not do is raised in the main one, and told there
+            if "Metadata file does not exist" in record.getMessage():  # a part of a checkpoint never has one
+                return False
         return ours or record.levelno >= python_logging.WARNING
 
     logging.set_verbosity(logging.INFO)
