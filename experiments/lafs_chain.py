@@ -11,7 +11,7 @@ command goes on.
 import argparse
 import sys
 
-from absl import logging
+from absl import flags, logging
 from etils import epath
 
 from experiments import lafs_finetune, lafs_part_fvit, part_fvit_supervised
@@ -60,13 +60,19 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def log_as_main_does() -> None:
+    """Progress on stderr."""
+    flags.FLAGS.mark_as_parsed()  # absl logs without a warning only then
+    log_to_stderr()
+    logging.use_absl_handler()
+
+
 def main() -> None:
     """Entry point; exit status 2 for an error of the user's."""
     parser = argparse.ArgumentParser(prog="python -m experiments.lafs_chain", description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", required=True, help="folder of the runs")
     folder = epath.Path(parser.parse_args().workdir).expanduser().resolve()
-    log_to_stderr()
-    logging.use_absl_handler()
+    log_as_main_does()
     try:
         rows = chain(folder)
         write_json(folder / "few_shot.json", rows)
