@@ -57,7 +57,8 @@ def named_write_errors(path):
             raise UserError(
                 f"no space left while writing {path}: free some, then run the same command again"
             ) from error
-        ours = file.startswith(os.fspath(epath.Path(path).parent))  # not a source that could not be read
+        folder = os.fspath(epath.Path(path).parent)
+        ours = file.startswith(folder) or f"{folder}/".startswith(f"{file}/")  # not a source that could not be read
         if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST) and ours:
             raise UserError(f"cannot write {path}: {os.strerror(number)}; choose another folder") from error
         raise

@@ -34,6 +34,12 @@ def test_full_disk_is_one_clear_line(error):
         raise error
 
 
+def test_a_file_where_a_folder_should_be_is_one_clear_line(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*/taken/run/x: (Not a directory|File exists); choose another"):
+        files.write_atomically(tmp_path / "taken" / "run" / "x", "text")
+
+
 def test_only_what_is_being_written_is_called_unwritable(tmp_path):
     inside = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "x.partial"))
     with (
