@@ -59,7 +59,7 @@ class Depthwise(nn.Module):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sum_of_shifted(stride: int, x, kernel):
     size, padded = len(kernel), _pad(x, len(kernel) // 2)
-    height, width = (-(-size // stride) for size in x.shape[1:3])
+    height, width = (-(-extent // stride) for extent in x.shape[1:3])
     return sum(
         padded[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
         * kernel[i, j, 0]
