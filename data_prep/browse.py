@@ -6,7 +6,6 @@ python -m data_prep.browse DIR [--out=FILE.html|FILE.png] [--split=NAME] [--samp
 import argparse
 import base64
 import html
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from facejax import pictures
 from facejax.data import images, records
-from facejax.errors import UserError
+from facejax.errors import UserError, told_in_one_line
 from facejax.files import write_atomically
 
 CELL = 192  # pixels of a sample on the page
@@ -245,11 +244,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     args = parser.parse_args(argv)
     out = args.out or Path(f"{Path(args.folder).resolve().name}.html")
-    try:
+    with told_in_one_line("browse"):
         browse(args.folder, out, split=args.split, samples=args.samples, seed=args.seed)
-    except UserError as error:
-        print(f"browse: {error}", file=sys.stderr)
-        sys.exit(2)
     print(out)
 
 

@@ -21,7 +21,6 @@ import json
 import os
 import pickle
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,7 +33,7 @@ from data_prep import pictures, sources
 from data_prep.sources import printable
 from facejax.data import few_shot, records
 from facejax.data.records import Skipped
-from facejax.errors import UserError
+from facejax.errors import UserError, told_in_one_line
 from facejax.files import named_write_errors
 
 SHOTS = (1, 2, 4, 10)
@@ -511,11 +510,5 @@ def parser(dataset: Dataset) -> argparse.ArgumentParser:
 def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
     """Entry point of a converter; exit status 2 for an error of the user's, 130 after Ctrl-C."""
     args = parser(dataset).parse_args(argv)
-    try:
+    with told_in_one_line(dataset.name):
         convert(dataset, args)
-    except UserError as error:
-        print(f"{dataset.name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{dataset.name}: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)

@@ -37,7 +37,7 @@ from data_prep.face_renderer import rendering, scenes
 from data_prep.face_renderer.appearance import REGIONS
 from data_prep.face_renderer.scenes import ACTION_UNITS, EXPRESSIONS
 from facejax.data import records
-from facejax.errors import UserError
+from facejax.errors import UserError, told_in_one_line
 
 SIZES = (16, 256)
 ATTRIBUTES = ("glasses", "sunglasses", "hat", "occluded", "smiling", "mouth_open", "bald", "long_hair", "curly_hair",
@@ -248,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", help="instead of records, a picture (PNG or JPEG) of what is in them")
     args = parser.parse_args(argv)
-    try:
+    with told_in_one_line("synthetic_faces"):
         if args.sheet:
             from data_prep.face_renderer import sheet
 
@@ -265,9 +265,6 @@ def main(argv: list[str] | None = None) -> None:
             )
         else:
             raise UserError("--out is missing: python -m data_prep.synthetic_faces --out=DIR")
-    except UserError as error:
-        print(f"synthetic_faces: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ command goes on.
 """
 
 import argparse
-import sys
 
 from absl import flags, logging
 from etils import epath
 
 from experiments import lafs_finetune, lafs_part_fvit, part_fvit_supervised
 from facejax import train
-from facejax.errors import UserError
+from facejax.errors import told_in_one_line
 from facejax.files import write_json
 from facejax.main import log_to_stderr
 
@@ -73,12 +72,9 @@ def main() -> None:
     parser.add_argument("--workdir", required=True, help="folder of the runs")
     folder = epath.Path(parser.parse_args().workdir).expanduser().resolve()
     log_as_main_does()
-    try:
+    with told_in_one_line("lafs_chain"):
         rows = chain(folder)
         write_json(folder / "few_shot.json", rows)
-    except UserError as error:
-        print(f"lafs_chain: {error}", file=sys.stderr)
-        sys.exit(2)
     print(table(rows))
 
 

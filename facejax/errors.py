@@ -1,11 +1,28 @@
-"""The error that a user can cause."""
+"""The error that a user can cause, and how commands tell it."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """One line that says what is wrong, where (file, key, record), and what to do.
-
-    `facejax.main` and the `data_prep` commands print it without a traceback and exit with status 2.
-    """
+    """One line that says what is wrong, where (file, key, record), and what to do."""
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.split()))
+
+
+@contextlib.contextmanager
+def told_in_one_line(program: str) -> Iterator[None]:
+    """Around what a command does: instead of a traceback, `program: what happened` on stderr.
+
+    The exit status is 2 for a `UserError` and 130 for Ctrl-C.
+    """
+    try:
+        yield
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; the same command goes on from what is finished", file=sys.stderr)
+        sys.exit(130)

@@ -6,12 +6,11 @@ python -m facejax.main --config=experiments/NAME.py[:ARG] --workdir=DIR [--confi
 import logging as python_logging
 import os
 import re
-import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from facejax.errors import UserError
+from facejax.errors import UserError, told_in_one_line
 
 config_flags.DEFINE_config_file("config", None, "experiment: FILE.py or FILE.py:ARG", lock_config=True)
 flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures, results; local or gs://")
@@ -78,11 +77,8 @@ def log_to_stderr() -> None:
 def main() -> None:
     """Entry point; exit status 2 for an error of the user's."""
     log_to_stderr()
-    try:
+    with told_in_one_line("facejax"):
         app.run(run, flags_parser=parse_flags)
-    except UserError as error:
-        print(f"facejax: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":
