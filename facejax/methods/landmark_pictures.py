@@ -48,7 +48,7 @@ def draw(images, points, tokens, attention, *, patch_size: int, geometry: str) -
 def attention_map(images, attention) -> jax.Array:
     """uint8 images [N, S, S, 3] in grey and enlarged, in red what the class token attends to on a grid [N, P]."""
     side = int(attention.shape[1] ** 0.5)
-    grid = (attention / attention.max(-1, keepdims=True)).reshape(-1, side, side)
+    grid = _strength(attention).reshape(-1, side, side)
     strength = jax.image.resize(grid, (len(images), *images.shape[1:3]), "bilinear")[..., None]
     grey = _grey(images)
     return _enlarged(_as_picture(grey * (1 - strength) + strength * jnp.array([255.0, 60.0, 0.0])))
@@ -58,8 +58,14 @@ def _hues(count: int) -> np.ndarray:
     return np.array([colorsys.hsv_to_rgb(index / count, 1.0, 1.0) for index in range(count)], np.float32) * 255
 
 
+def _strength(attention):
+    """0 for the patch of an image that is attended to least, 1 for the most; attention that is uniform is 0."""
+    low, high = attention.min(-1, keepdims=True), attention.max(-1, keepdims=True)
+    return (attention - low) / jnp.maximum(high - low, 1e-12)
+
+
 def _heat(attention):
-    share = (attention / attention.max(-1, keepdims=True))[..., None]
+    share = _strength(attention)[..., None]
     return share * jnp.array([255.0, 40.0, 0.0]) + (1 - share) * jnp.array([40.0, 40.0, 40.0])
 
 
