@@ -104,7 +104,7 @@ def get_config(arg=None):
     )
     config.evaluate_every_steps = 10_000  # besides the start and the end
     config.evaluations = dict(
-        lfw=dict(label="same", probes=("verification",), data="datasets/lfw", test_split="test"),
+        lfw=dict(label="same", probes=("verification",), data="datasets/lfw", test_split="test", kinds=("embedding",)),
     )
     if arg == "demo":
         shrink(config)
