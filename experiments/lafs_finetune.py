@@ -30,7 +30,9 @@ def get_config(arg=None):
     """The config; `arg` as for part_fvit_supervised.py."""
     config = part_fvit_supervised.get_config(arg)
     config.optimizer.update(groups="layer_decay", layer_decay=0.58)  # trunk of the landmark network 0.05, vectors 0
+    config.optimizer.landmark_warmup_epochs = (0, 0)  # it has learned already
     if arg == "demo":
+        config.batch_size = 32
         config.data.images_per_class = 4
         config.epochs = 20
         config.evaluations = {"identity": config.evaluations.identity}

@@ -89,6 +89,7 @@ def get_config(arg=None):
         weight_decay=0.1,
         landmark_weight_decay=0.05,
         landmark_factor=1.0,  # on the learning rate of the landmark network
+        landmark_warmup_epochs=(0, 0),  # between which that rate rises from 0, while patches are still learned alone
         layer_decay=1.0,
         accumulation=1,  # parts of a batch that are computed one after the other
     )
@@ -115,17 +116,16 @@ def shrink(config):
     """Turns the paper's run into the laptop's."""
     faces = "datasets/synthetic_faces_64"
     config.epochs = 24
-    config.batch_size = 32
+    config.batch_size = 64
     config.image_size = 48
     config.dtype = "float32"
     config.synthetic_faces.update(folder=faces, size=64, train_identities=250, test_identities=60)
     config.data.update(folder=faces, image_size=48, num_workers=0)
-    config.view.crop_scale = (0.5, 1.0)
     config.model.update(size="nano", num_points=49, dropout=0.0, stochastic_depth=0.0, landmark_dropout=0.0)
     config.rand_augment.magnitude = 0.0
     config.mixup.probability = 0.0
     config.classifier.update(num_classes=config.synthetic_faces.train_identities, scale=16.0, margin=0.1)
-    config.optimizer.update(learning_rate=2e-3, warmup_epochs=1, landmark_factor=0.1)
+    config.optimizer.update(learning_rate=2e-3, warmup_epochs=1, landmark_factor=0.5, landmark_warmup_epochs=(2, 6))
     config.checkpoint.every_steps = 200
     config.log_every_steps = 50
     config.evaluate_every_steps = 0

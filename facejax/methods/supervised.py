@@ -19,6 +19,7 @@ from facejax.methods.lafs import check_model, class_attention
 from facejax.methods.method import Batch, Method
 from facejax.models.fvit import SIZES, FaceTransformer, FViT
 from facejax.models.landmarks import LandmarkNetwork
+from facejax.sharding import path_name
 from facejax.train_state import TrainState
 
 MARGINS = {"cosface": losses.cosface, "arcface": losses.arcface}
@@ -79,7 +80,7 @@ class Supervised:
             decay_steps=total_steps,
             end_value=optimizer.final_learning_rate,
         )
-        self.optimizer = grouped_optimizer(config, self.learning_rate)
+        self.optimizer = grouped_optimizer(config, self.learning_rate, steps_per_epoch=steps_per_epoch)
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """A fresh state, classifier included; `start_from` brings weights of earlier stages."""
@@ -233,16 +234,32 @@ def _of_network(variables: dict) -> dict:
     return {**variables, "params": params}
 
 
-def grouped_optimizer(config, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+def grouped_optimizer(config, learning_rate: optax.Schedule, *, steps_per_epoch: int) -> optax.GradientTransformation:
     """AdamW with the parameter groups that `config.optimizer.groups` names, a key of `GROUPS`.
 
+    The rate of the landmark network rises from 0 to that of its group between the two epochs of
+    `config.optimizer.landmark_warmup_epochs`; (0, 0) leaves it alone.
+
     Raises:
-      UserError: unknown groups.
+      UserError: unknown groups, or epochs that are not in order.
     """
     settings = config.optimizer
     if settings.groups not in GROUPS:
         raise UserError(f"config.optimizer.groups: unknown {settings.groups!r}; known are {', '.join(GROUPS)}")
-    return adamw.grouped_adamw(learning_rate, GROUPS[settings.groups](config))
+    optimizer = adamw.grouped_adamw(learning_rate, GROUPS[settings.groups](config))
+    first, last = settings.landmark_warmup_epochs
+    if first == last == 0:
+        return optimizer
+    if not 0 <= first < last:
+        raise UserError(
+            f"config.optimizer.landmark_warmup_epochs: {(first, last)} must be an epoch and a later one, or (0, 0)"
+        )
+    share = optax.linear_schedule(0.0, 1.0, (last - first) * steps_per_epoch, transition_begin=first * steps_per_epoch)
+    return optax.chain(optimizer, optax.masked(optax.scale_by_schedule(share), _in_landmark_network))
+
+
+def _in_landmark_network(params):
+    return jax.tree_util.tree_map_with_path(lambda path, _: path_name(path).startswith("landmark_network/"), params)
 
 
 def end_to_end_groups(*, weight_decay: float, landmark_weight_decay: float, landmark_factor: float):

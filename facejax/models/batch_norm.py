@@ -17,19 +17,21 @@ class BatchNorm(nn.Module):
       num_views: V; in training, row i of the batch belongs to view i mod V.
       momentum: share of the old running average that stays (0.9 is PyTorch's 0.1).
       epsilon: added to the variance.
+      scale_init: initial factors of the channels.
       dtype: type of the result.
     """
 
     num_views: int = 1
     momentum: float = 0.9
     epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x, train: bool):
         """Normalises x [B * V, ..., C] with the statistics of each view (`train`), or [N, ..., C] with running ones."""
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
+        scale = self.param("scale", self.scale_init, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))

@@ -101,12 +101,13 @@ _sum_of_shifted.defvjp(_sum_of_shifted_forward, _sum_of_shifted_backward)
 
 
 class ConvNorm(nn.Module):
-    """Convolution with PyTorch's padding, no bias, and its batch norm."""
+    """Convolution with PyTorch's padding, no bias, and its batch norm, whose factors start at `scale_init`."""
 
     features: int
     kernel: int
     stride: int
     dtype: jnp.dtype
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x, train: bool):
@@ -122,7 +123,7 @@ class ConvNorm(nn.Module):
             dtype=self.dtype,
             name="conv",
         )(x)
-        return BatchNorm(dtype=self.dtype, name="norm")(x, train)
+        return BatchNorm(scale_init=self.scale_init, dtype=self.dtype, name="norm")(x, train)
 
 
 class SqueezeExcite(nn.Module):
@@ -144,7 +145,10 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Widening 1x1, depth-wise and narrowing 1x1 convolution; a shortcut where the shape stays."""
+    """Widening 1x1, depth-wise and narrowing 1x1 convolution; a shortcut where the shape stays.
+
+    A block with a shortcut starts as the identity (Goyal et al., arXiv:1706.02677, section 5.1; not so officially).
+    """
 
     kernel: int
     expanded: int
@@ -163,8 +167,10 @@ class InvertedResidual(nn.Module):
         y = BatchNorm(dtype=self.dtype, name="depthwise_norm")(y, train)
         if self.squeeze_excite:
             y = SqueezeExcite(self.dtype, name="squeeze_excite")(y)
-        y = ConvNorm(self.features, 1, 1, self.dtype, name="project")(activation(y), train)
-        return x + y if x.shape == y.shape else y
+        shortcut = self.stride == 1 and x.shape[-1] == self.features
+        scale_init = nn.initializers.zeros if shortcut else nn.initializers.ones
+        y = ConvNorm(self.features, 1, 1, self.dtype, scale_init, name="project")(activation(y), train)
+        return x + y if shortcut else y
 
 
 class MobileNetV3(nn.Module):

@@ -4,6 +4,7 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny_faces as tiny
 
@@ -49,6 +50,28 @@ def test_landmark_network_has_a_rate_and_a_decay_of_its_own():
     group = supervised.end_to_end_groups(weight_decay=0.1, landmark_weight_decay=0.05, landmark_factor=0.2)
     assert group("landmark_network/trunk/stem/conv/kernel", None) == (0.2, 0.05)
     assert group("transformer/block0/mlp/hidden/kernel", None) == group("classifier", None) == (1.0, 0.1)
+
+
+def landmarks_later(epochs):
+    config = tiny.make_config("finetune", **GRID)
+    config.optimizer.update(landmark_factor=0.5, weight_decay=0.0, landmark_weight_decay=0.0)
+    config.optimizer.landmark_warmup_epochs = epochs
+    return supervised.grouped_optimizer(config, optax.constant_schedule(0.1), steps_per_epoch=2)
+
+
+def test_landmark_network_sets_out_later():
+    optimizer = landmarks_later((1, 3))
+    params = {name: {"bias": jnp.zeros(1)} for name in ("landmark_network", "transformer")}
+    state, moves = optimizer.init(params), {name: [] for name in params}
+    for _ in range(8):
+        updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)  # Adam's steps are -1
+        for name, update in updates.items():
+            moves[name].append(float(update["bias"][0]))
+    np.testing.assert_allclose(moves["transformer"], [-0.1] * 8, rtol=1e-4)
+    np.testing.assert_allclose(moves["landmark_network"], -0.05 * np.array([0, 0, 0, 0.25, 0.5, 0.75, 1, 1]), rtol=1e-4)
+    for wrong in ((3, 1), (2, 2), (-1, 2)):
+        with pytest.raises(UserError, match=r"landmark_warmup_epochs: .* must be"):
+            landmarks_later(wrong)
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch():

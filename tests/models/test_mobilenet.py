@@ -1,11 +1,11 @@
-"""The depth-wise convolution, which is a sum of shifted images on CPUs, against XLA's own."""
+"""The landmark network's trunk: its depth-wise convolution on CPUs against XLA's own, and how its blocks start."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facejax.models.mobilenet import Depthwise
+from facejax.models.mobilenet import Depthwise, InvertedResidual
 
 
 @pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 1, 7), (3, 2, 8), (5, 1, 4), (5, 2, 7)])
@@ -29,3 +29,17 @@ def test_sum_of_shifts_is_the_convolution(kernel, stride, size):
     found, expected = run(x, weights, jnp.asarray(rng.normal(size=output.shape), jnp.float32))
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("features", "stride", "starts_as_identity"), [(6, 1, True), (8, 1, False), (6, 2, False)])
+def test_block_with_a_shortcut_starts_as_the_identity(features, stride, starts_as_identity):
+    rng = np.random.default_rng()
+    block = InvertedResidual(3, 12, features, True, True, stride, jnp.float32)
+    x = jnp.asarray(rng.normal(size=(2, 1, 4, 6)), jnp.float32)
+    variables = block.init(jax.random.key(0), x, False)
+    output, _ = block.apply(variables, x, True, mutable=["batch_stats"])
+    assert np.array_equal(output, x) == starts_as_identity
+
+    moved = jax.tree.map(lambda param: param + rng.normal(size=param.shape, scale=0.3), variables["params"])
+    output, _ = block.apply({**variables, "params": moved}, x, True, mutable=["batch_stats"])
+    assert output.shape == (2, 1, 4 // stride, features) and not np.array_equal(output, x)
