@@ -115,7 +115,7 @@ def get_config(arg=None):
 def shrink(config):
     """Turns the paper's run into the laptop's."""
     faces = "datasets/synthetic_faces_64"
-    config.epochs = 24
+    config.epochs = 22
     config.batch_size = 64
     config.image_size = 48
     config.dtype = "float32"

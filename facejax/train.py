@@ -234,7 +234,8 @@ def abstract_batch(config, method, source) -> dict[str, jax.ShapeDtypeStruct]:
       UserError: the records lack a field of the method's.
     """
     shapes = pipeline.batch_shapes(source, config.batch_size, config.data.image_size, method.fields)
-    return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
+    canonical = jax.dtypes.canonicalize_dtype  # labels are int64 on disk, int32 on devices
+    return {name: jax.ShapeDtypeStruct(shape, canonical(dtype)) for name, (shape, dtype) in shapes.items()}
 
 
 def prepare_state(config, method, mesh, batch):

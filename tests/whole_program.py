@@ -46,10 +46,11 @@ class Program:
         )
 
     def finish(self, workdir, *overrides, **settings) -> tuple[str, str]:
-        """Stdout and stderr of a run that ends well."""
+        """Stdout and stderr of a run that ends well and in which Python warns of nothing."""
         process = self.start(workdir, *overrides, **settings)
         stdout, stderr = process.communicate()
         assert process.returncode == 0, stderr
+        assert not re.search(r"\w+Warning: ", stderr), stderr
         return stdout, stderr
 
     def kill(self, workdir, step: int, *overrides) -> None:
