@@ -15,7 +15,7 @@ from facejax.data.records import RecordSource
 from facejax.evaluation import disentanglement, suite
 from facejax.files import write_json
 from facejax.methods import Method
-from facejax.pictures import sheet
+from facejax.pictures import enlarge, sheet
 from facejax.reporting import Reporter
 from facejax.train_state import TrainState
 
@@ -98,12 +98,8 @@ class Evaluator:
         if len(overlays) > 1:
             captions = [[kind] * len(self._faces) for kind in overlays]
             largest = max(row.shape[1] for row in overlays.values())
-            rows = [_enlarged(row, largest // row.shape[1]) for row in overlays.values()]
+            rows = [enlarge(row, largest // row.shape[1]) for row in overlays.values()]
             self._reporter.picture(step, name, sheet(rows, captions=captions))
-
-
-def _enlarged(row: np.ndarray, factor: int) -> np.ndarray:
-    return row.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def faces_to_draw(source: RecordSource, size: int) -> np.ndarray:

@@ -42,6 +42,11 @@ def region_colors(count: int) -> np.ndarray:
     return np.concatenate([shades[i % len(shades)] for i in range(max(rounds, 1))])[:count].astype(np.float32)
 
 
+def enlarge(images, factor: int):
+    """Images [N, H, W, C], of NumPy or JAX, with each pixel as a square: [N, factor H, factor W, C]."""
+    return images.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
 def overlay_regions(images, heatmaps) -> jax.Array:
     """Lays the most probable region of each place over the image, in its colour, the more opaque the more certain.
 

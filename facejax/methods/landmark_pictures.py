@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.models import patches
+from facejax.pictures import enlarge
 
 ZOOM = 3  # pixels of the picture a pixel of the image
 FOLLOWED = 9  # points that are shown alone, to be compared over faces
@@ -40,7 +41,7 @@ def draw(images, points, tokens, attention, *, patch_size: int, geometry: str) -
             jnp.broadcast_to(_hues(len(chosen)), (len(images), len(chosen), 3)),
             radius=3.0,
         ),
-        "patches": _enlarged(_as_picture((mosaic + 1) * 127.5)),
+        "patches": enlarge(_as_picture((mosaic + 1) * 127.5), ZOOM),
         "attention": _dots(images, points, _heat(attention), radius=2.0),
     }
 
@@ -51,7 +52,7 @@ def attention_map(images, attention) -> jax.Array:
     grid = _strength(attention).reshape(-1, side, side)
     strength = jax.image.resize(grid, (len(images), *images.shape[1:3]), "bilinear")[..., None]
     grey = _grey(images)
-    return _enlarged(_as_picture(grey * (1 - strength) + strength * jnp.array([255.0, 60.0, 0.0])))
+    return enlarge(_as_picture(grey * (1 - strength) + strength * jnp.array([255.0, 60.0, 0.0])), ZOOM)
 
 
 def _hues(count: int) -> np.ndarray:
@@ -73,7 +74,7 @@ def _dots(images, points, colors, *, radius: float):
     """Discs with soft rims on the enlarged images; where discs overlap, the nearest centre wins."""
     size = ZOOM * images.shape[1]
     centre = (jnp.arange(size) + 0.5) / ZOOM - 0.5  # of the picture's pixels, in pixels of the image
-    canvas = _enlarged(_grey(images))
+    canvas = enlarge(_grey(images), ZOOM)
 
     def one(arguments):
         canvas, points, colors = arguments
@@ -84,10 +85,6 @@ def _dots(images, points, colors, *, radius: float):
         return canvas * (1 - cover) + cover * colors[nearest]
 
     return _as_picture(jax.lax.map(one, (canvas, points, colors)))
-
-
-def _enlarged(images):
-    return jnp.repeat(jnp.repeat(images, ZOOM, 1), ZOOM, 2)
 
 
 def _grey(images):

@@ -255,11 +255,15 @@ def grouped_optimizer(config, learning_rate: optax.Schedule, *, steps_per_epoch:
             f"config.optimizer.landmark_warmup_epochs: {(first, last)} must be an epoch and a later one, or (0, 0)"
         )
     share = optax.linear_schedule(0.0, 1.0, (last - first) * steps_per_epoch, transition_begin=first * steps_per_epoch)
-    return optax.chain(optimizer, optax.masked(optax.scale_by_schedule(share), _in_landmark_network))
+    return optax.chain(optimizer, optax.masked(optax.scale_by_schedule(share), _landmark_mask))
 
 
-def _in_landmark_network(params):
-    return jax.tree_util.tree_map_with_path(lambda path, _: path_name(path).startswith("landmark_network/"), params)
+def _landmark_mask(params):
+    return jax.tree_util.tree_map_with_path(lambda path, _: _in_landmark_network(path_name(path)), params)
+
+
+def _in_landmark_network(path: str) -> bool:
+    return path.startswith("landmark_network/")
 
 
 def end_to_end_groups(*, weight_decay: float, landmark_weight_decay: float, landmark_factor: float):
@@ -275,8 +279,7 @@ def end_to_end_groups(*, weight_decay: float, landmark_weight_decay: float, land
     """
 
     def group(path, param):
-        of_landmarks = path.startswith("landmark_network/")
-        return (landmark_factor, landmark_weight_decay) if of_landmarks else (1.0, weight_decay)
+        return (landmark_factor, landmark_weight_decay) if _in_landmark_network(path) else (1.0, weight_decay)
 
     return group
 
