@@ -25,7 +25,7 @@ def main(_):
     """Measures and prints one JSON object."""
     config, steps = flags.FLAGS.config, flags.FLAGS.steps
     mesh = sharding.make_mesh(config.mesh)
-    embedded.render_if_missing(config.synthetic_faces, needed={config.data.folder})
+    embedded.render_if_missing(config.get("synthetic_faces"), needed={config.data.folder})
     source = train.open_training_split(config)
     order = train.training_order(config, source)
     per_epoch = order.steps_per_epoch

@@ -48,9 +48,10 @@ def train(config, workdir) -> dict:
     sharding.check_batch_size(config.batch_size, mesh)
     evaluations = suite.parse(config.evaluations)
     folders = {config.data.folder} | {evaluation.data for evaluation in evaluations.values()}
-    embedded.render_if_missing(config.synthetic_faces, needed=folders)
+    embedded.render_if_missing(config.get("synthetic_faces"), needed=folders)
     source = open_training_split(config)
     splits = open_evaluation_splits(evaluations)
+    evaluations = suite.without_unlabelled(evaluations, splits)
     order = training_order(config, source)
     steps_per_epoch, total_steps = order.steps_per_epoch, config.epochs * order.steps_per_epoch
     logging.info(
@@ -221,7 +222,8 @@ def training_order(config, source) -> pipeline.GlobalShuffle | hierarchy.ItemOrd
       UserError: there are fewer records than a batch takes.
     """
     if "batches" not in config:
-        return pipeline.GlobalShuffle(source, config.batch_size, config.seed)
+        least = config.get("min_steps_per_epoch", 0)
+        return pipeline.GlobalShuffle(source, config.batch_size, config.seed, min_steps_per_epoch=least)
     items = hierarchy.Hierarchy.read(source, config.data.hierarchy, skip_corrupt=config.data.skip_corrupt)
     streams = tuple(config.batches.values())
     return hierarchy.ItemOrder(items, streams=streams, batch_size=config.batch_size, seed=config.seed)

@@ -10,10 +10,11 @@ def render_if_missing(settings, needed) -> None:
     """Renders the data set that `settings` describes, if it is needed and its folder does not exist.
 
     Args:
-      settings: `config.synthetic_faces`: `folder`, and the arguments of `data_prep.synthetic_faces.generate`.
+      settings: `config.synthetic_faces`: `folder`, and the arguments of `data_prep.synthetic_faces.generate`; None
+        renders nothing.
       needed: the data folders that the run is going to read.
     """
-    if settings.folder not in needed:
+    if settings is None or settings.folder not in needed:
         return
     # With a shared disk process 0 renders for all, with disks of their own the others follow.
     for turn in (jax.process_index() == 0, True):

@@ -90,18 +90,20 @@ class GlobalShuffle:
       source: the records.
       batch_size: records in a batch of all hosts.
       seed: of the shuffle.
+      min_steps_per_epoch: what the schedules count as an epoch has at least this many steps, however few records there
+        are. Above 0, a batch may be larger than the data set and then holds some records more than once.
 
     Raises:
-      UserError: fewer records than a batch takes.
+      UserError: no records; fewer records than a batch takes, with `min_steps_per_epoch` 0.
     """
 
-    def __init__(self, source: Sequence, batch_size: int, seed: int):
+    def __init__(self, source: Sequence, batch_size: int, seed: int, *, min_steps_per_epoch: int = 0):
         self._num_records, self._batch_size, self._seed = len(source), batch_size, seed
-        self.steps_per_epoch = self._num_records // batch_size
-        if not self.steps_per_epoch:
+        self.steps_per_epoch = max(self._num_records // batch_size, min_steps_per_epoch)
+        if not (self._num_records and self.steps_per_epoch):
             raise UserError(
-                f"{source}: fewer records ({self._num_records}) than a batch of {batch_size} takes; "
-                "choose a smaller config.batch_size or more data"
+                f"{source}: {self._num_records} records are fewer than config.batch_size={batch_size}; "
+                f"add data or set --config.batch_size={2 ** max(self._num_records.bit_length() - 1, 0)}"
             )
 
     def record_at(self, position: int) -> int:

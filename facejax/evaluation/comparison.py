@@ -37,7 +37,9 @@ def compare(untrained: Mapping[str, float], trained: Mapping[str, float]) -> lis
 
 
 def format_table(rows: list[Row]) -> str:
-    """Plain text in aligned columns; degrees and the like with 2 decimals, shares with 4."""
+    """Plain text in aligned columns; degrees and the like with 2 decimals, fractions with 4."""
+    if not rows:
+        return "Nothing was evaluated: the images have no labels that config.evaluations asks for."
 
     def number(metric, value, sign=""):
         if value is None:

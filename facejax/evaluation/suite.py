@@ -44,6 +44,7 @@ class Evaluation:
       groups: field (identity, subject) whose values are kept together when a part of the training split is held out to
         choose a penalty; for test splits with people that the training split has not.
       kinds: of the features that are judged, of those that the method has; () is all.
+      optional: leave the evaluation out where the records do not have the label.
     """
 
     label: str
@@ -56,6 +57,7 @@ class Evaluation:
     threshold: float | None = None
     groups: str | None = None
     kinds: tuple[str, ...] = ()
+    optional: bool = False
 
     def splits(self) -> dict[str, set[str]]:
         """The fields that are wanted of each split."""
@@ -100,6 +102,24 @@ def parse(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Evaluation]
         if fitted and evaluation.train_split == evaluation.test_split:
             raise UserError(f"{where}: the probe '{min(fitted)}' needs a train_split other than its test_split")
     return parsed
+
+
+def without_unlabelled(
+    evaluations: Mapping[str, Evaluation], splits: Mapping[tuple[str, str], Any]
+) -> dict[str, Evaluation]:
+    """Leaves out the optional evaluations whose label the records do not have.
+
+    Args:
+      evaluations: as `parse` gives them.
+      splits: (folder, split) -> records with `features`, for every split that the evaluations name.
+    """
+    labelled = {}
+    for name, evaluation in evaluations.items():
+        if evaluation.optional and evaluation.label not in splits[evaluation.data, evaluation.test_split].features:
+            logging.info("%s has no field '%s': no evaluation '%s'", evaluation.data, evaluation.label, name)
+        else:
+            labelled[name] = evaluation
+    return labelled
 
 
 def evaluate(

@@ -90,7 +90,7 @@ def _is_workdir(source) -> bool:
 
 def _read(workdir, prefixes: tuple[str, ...]) -> dict:
     """The arrays of the newest checkpoint whose paths begin with one of the prefixes, in their nested dicts."""
-    folder = epath.Path(workdir) / "checkpoints"
+    folder = epath.Path(workdir).absolute() / "checkpoints"  # orbax finds nothing at a relative path
     steps = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit()) if folder.exists() else []
     if not steps:
         raise UserError(f"{workdir} has no complete checkpoint: train it first, or name another workdir")

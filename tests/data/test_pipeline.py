@@ -219,6 +219,17 @@ def _order(source, count):
     return [shuffle.record_at(position) for position in range(count)]
 
 
+def test_an_epoch_of_few_records_goes_over_them_several_times(source):
+    order = pipeline.GlobalShuffle(source, 2 * NUM_RECORDS, seed=1, min_steps_per_epoch=3)
+    assert order.steps_per_epoch == 3
+    batches = _take(_loader(source, batch_size=2 * NUM_RECORDS, order=order), 3)
+    times = np.bincount(np.concatenate([batch["identity"] for batch in batches]))
+    assert times.tolist() == [6] * NUM_RECORDS
+    assert pipeline.GlobalShuffle(source, 4, seed=1, min_steps_per_epoch=3).steps_per_epoch == NUM_RECORDS // 4
+    with pytest.raises(UserError, match="0 records are fewer"):
+        pipeline.GlobalShuffle([], 4, seed=1, min_steps_per_epoch=3)
+
+
 def test_nothing_but_damage(tmp_path):
     examples = [_example(i) | {"image": b"no image"} for i in range(3)]
     source = _write(tmp_path / "data", examples)
@@ -227,7 +238,7 @@ def test_nothing_but_damage(tmp_path):
 
 
 def test_bad_requests(source):
-    with pytest.raises(UserError, match=r"fewer records \(23\) than a batch of 24 takes"):
+    with pytest.raises(UserError, match=r"23 records .* batch_size=24; .* set --config.batch_size=16"):
         _loader(source, batch_size=12, shard_count=2)
     with pytest.raises(UserError, match="no field 'age'; it has identity, image, name, pose"):
         _loader(source, fields=("image", "age"))

@@ -25,3 +25,7 @@ def test_the_table_is_aligned():
         ["pose/mae", "123.46", "1.00", "+122.46", "yes"],
         ["b/r2", "-", "1.0000", "-", "-"],
     ]
+
+
+def test_nothing_to_compare_is_said():
+    assert comparison.format_table([]).startswith("Nothing was evaluated: ")

@@ -1,4 +1,5 @@
 import dataclasses
+import types
 
 import cv2
 import jax
@@ -193,6 +194,22 @@ def test_a_label_that_does_not_suit_is_said(faces, settings, message):
     evaluations = suite.parse({"x": dict(label="expression", probes=("knn",), data="faces") | settings})
     with pytest.raises(UserError, match=message):
         suite.evaluate(encode, evaluations, faces)
+
+
+def test_an_optional_evaluation_is_left_out_where_the_records_lack_the_label(caplog):
+    on = {"data": "photos", "probes": ("knn",), "test_split": "train"}
+    evaluations = suite.parse(
+        {
+            "identity": {**on, "label": "identity", "optional": True},
+            "class": {**on, "label": "label", "optional": True},
+            "age": {**on, "label": "age"},
+        }
+    )
+    photos = types.SimpleNamespace(features={"image": None, "identity": None})
+    with caplog.at_level("INFO"):
+        left = suite.without_unlabelled(evaluations, {("photos", "train"): photos})
+    assert list(left) == ["identity", "age"]  # what is asked for without reserve stays, and fails when it is read
+    assert "photos has no field 'label': no evaluation 'class'" in caplog.text
 
 
 def test_records_on_disk(faces, tmp_path):
