@@ -41,8 +41,7 @@ def chain(folder: epath.Path) -> list[dict]:
             config = lafs_finetune.get_config("demo")
             config.epochs, config.data.images_per_class = epochs, count
             config.initialize_from.landmark_network = str(folder / "part_fvit")
-            if start == "pre-trained":
-                config.initialize_from.transformer = str(folder / "lafs")
+            config.initialize_from.transformer = str(folder / "lafs") if start == "pre-trained" else "random"
             metrics = run(config, folder / f"finetuned_{count}_{start}")
             rows.append({"images": count, "transformer": start, **metrics})
     return rows

@@ -9,7 +9,7 @@ trained together:
         --config.initialize_from.landmark_network=workdirs/part_fvit
 
 Few-shot: `--config.data.images_per_class=4`, or `--config.data.class_share=0.1` for a tenth of the identities. Without
-pre-training, to compare with: leave `initialize_from.transformer` empty.
+pre-training, to compare with: `--config.initialize_from.transformer=random`.
 
 Expected (the authors'): TAR at FAR 1e-4 of 96.28 % on IJB-B, 97.58 % on IJB-C; 96.05 and 97.40 without stage 2. The
 official script computes the layer-wise rates and then never applies them: `config.optimizer.groups` has the paper's
@@ -29,6 +29,7 @@ from experiments import part_fvit_supervised
 def get_config(arg=None):
     """The config; `arg` as for part_fvit_supervised.py."""
     config = part_fvit_supervised.get_config(arg)
+    config.initialize_from.update(transformer="", landmark_network="")  # to be set: see above
     config.optimizer.update(groups="layer_decay", layer_decay=0.58)  # trunk of the landmark network 0.05, vectors 0
     config.optimizer.landmark_warmup_epochs = (0, 0)  # it has learned already
     if arg == "demo":

@@ -60,7 +60,7 @@ def get_config(arg=None):
     config.local = dict(view, blur_probability=0.5, solarize_probability=0.0)
     config.num_local = 8
 
-    config.landmark_network = ""  # workdir or official checkpoint (.pth) of stage 1; empty: a random network
+    config.landmark_network = ""  # to be set: workdir or official checkpoint (.pth) of stage 1; or "random"
     config.landmark_augmentation = dict(
         noise=5.0,  # pixels
         local_points=36,  # that a local crop keeps
@@ -99,7 +99,12 @@ def get_config(arg=None):
     config.profile_steps = ()  # (first, last)
 
     config.synthetic_faces = dict(
-        folder="datasets/synthetic_faces_112", size=112, train_identities=200, test_identities=50, seed=0
+        folder="datasets/synthetic_faces_112",
+        size=112,
+        train_identities=200,
+        test_identities=50,
+        images_per_identity=12,
+        seed=0,
     )
     config.evaluate_every_steps = 10_000  # besides the start and the end
     config.evaluations = dict(

@@ -72,7 +72,9 @@ def get_config(arg=None):
         stochastic_depth=0.1,
         landmark_dropout=0.5,
     )
-    config.initialize_from = dict(transformer="", landmark_network="")  # workdirs or official checkpoints (.pth)
+    config.initialize_from = dict(  # workdirs or official checkpoints (.pth); this stage has none to start from
+        transformer="random", landmark_network="random"
+    )
     config.classifier = dict(
         num_classes=93_431,
         loss="cosface",  # or "arcface"
@@ -101,7 +103,12 @@ def get_config(arg=None):
     config.profile_steps = ()  # (first, last)
 
     config.synthetic_faces = dict(
-        folder="datasets/synthetic_faces_112", size=112, train_identities=200, test_identities=50, seed=0
+        folder="datasets/synthetic_faces_112",
+        size=112,
+        train_identities=200,
+        test_identities=50,
+        images_per_identity=12,
+        seed=0,
     )
     config.evaluate_every_steps = 10_000  # besides the start and the end
     config.evaluations = dict(

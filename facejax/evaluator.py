@@ -29,7 +29,7 @@ class Evaluator:
       config: the experiment's; `method`, `batch_size` and `image_size` are read.
       method: what is evaluated.
       mesh: the devices.
-      evaluations: as `suite.parse` gives them.
+      evaluations: by name.
       splits: (folder, split) -> the records of every split that the evaluations name.
       drawn: the records that faces for the pictures are taken from.
       reporter: gets metrics and pictures.

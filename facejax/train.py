@@ -13,6 +13,7 @@ from etils import epath
 
 from facejax import methods, sharding
 from facejax.checkpoints import Checkpoints
+from facejax.config_schema.check import check
 from facejax.data import embedded, few_shot, hierarchy, labels, pipeline, records
 from facejax.errors import UserError
 from facejax.evaluation import comparison, suite
@@ -43,10 +44,11 @@ def train(config, workdir) -> dict:
     """
     workdir = epath.Path(workdir).expanduser().resolve()
 
+    evaluations = check(config).evaluations
+
     # --- Mesh and data
     mesh = sharding.make_mesh(config.mesh)
     sharding.check_batch_size(config.batch_size, mesh)
-    evaluations = suite.parse(config.evaluations)
     folders = {config.data.folder} | {evaluation.data for evaluation in evaluations.values()}
     embedded.render_if_missing(config.get("synthetic_faces"), needed=folders)
     source = open_training_split(config)

@@ -30,7 +30,7 @@ def test_chain(monkeypatch, tmp_path, capsys):
     }
     for name, config in finetuned.items():
         assert config.initialize_from.landmark_network == str(tmp_path / "part_fvit")
-        assert config.initialize_from.transformer == (str(tmp_path / "lafs") if "pre-trained" in name else "")
+        assert config.initialize_from.transformer == (str(tmp_path / "lafs") if "pre-trained" in name else "random")
         assert config.optimizer.groups == "layer_decay"
 
     rows = json.loads((tmp_path / "few_shot.json").read_text())

@@ -62,9 +62,10 @@ def pcl():
 
 
 def lafs():
-    """12 steps of stage 2, half of them before the last layer is let go; `config.landmark_network` is left open."""
+    """12 steps of stage 2, half of them before the last layer is let go."""
     config = lafs_part_fvit.get_config("demo")
     config.epochs, config.batch_size, config.num_local = 2, 8, 2
+    config.landmark_network = "random"
     for view in (config.global1, config.global2, config.local):
         view.update(PLAIN, size=SIZE, solarize_probability=0.0)
     config.model.update(num_points=9, dropout=0.1, stochastic_depth=0.1)

@@ -72,8 +72,8 @@ def crop_and_resize(images, boxes, *, size, method="bilinear", mirrored=None):
     Raises:
       UserError: the method is neither.
     """
-    if method not in _FILTERS:
-        raise UserError(f"resampling method {method!r} of a view is unknown; choose one of {', '.join(_FILTERS)}")
+    if method not in FILTERS:
+        raise UserError(f"resampling method {method!r} of a view is unknown; choose one of {', '.join(FILTERS)}")
     top, left, height, width = boxes.T.astype(jnp.float32)
     rows = _weights(top, height, size, images.shape[1], method)
     columns = _weights(left, width, size, images.shape[2], method)
@@ -136,7 +136,7 @@ def _weights(start, length, size, source, method):
     centre = start[:, None] + (jnp.arange(size) + 0.5) * scale
     pixel = jnp.arange(source) + 0.5
     distance = (pixel - centre[..., None]) / jnp.maximum(scale, 1.0)[..., None]
-    weights = _FILTERS[method](jnp.abs(distance))
+    weights = FILTERS[method](jnp.abs(distance))
     inside = (pixel > start[:, None]) & (pixel < (start + length)[:, None])
     weights = jnp.where(inside[:, None], weights, 0.0)
     return weights / weights.sum(-1, keepdims=True)
@@ -152,4 +152,4 @@ def _cubic(x):
     return jnp.where(x < 1.0, near, jnp.where(x < 2.0, far, 0.0))
 
 
-_FILTERS = {"bilinear": _triangle, "bicubic": _cubic}
+FILTERS = {"bilinear": _triangle, "bicubic": _cubic}

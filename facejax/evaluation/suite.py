@@ -3,61 +3,81 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import jax
 import numpy as np
 import tqdm
 from absl import logging
 from jax.experimental import multihost_utils
+from pydantic import Field, model_validator
 
+from facejax.config_schema.fields import (
+    Folder,
+    Names,
+    OptionalNumber,
+    OptionalText,
+    PositiveCount,
+    Section,
+    Switch,
+    Text,
+    key,
+)
 from facejax.errors import UserError
 from facejax.evaluation import alignment, linear_probe, nearest_neighbours, ridge, verification
 
 FITTED = {"linear", "ridge", "alignment"}  # probes with a penalty that is chosen on a held-out part
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
+Probe = Literal["knn", "retrieval", "linear", "ridge", "alignment", "verification"]
+
+
+class Evaluation(Section):
     """One labelled data set and what is asked of the features there.
 
-    Attributes:
-      label: the records' field that is predicted.
-      probes: what is measured, of `PROBES`:
-        `knn`: k nearest neighbours; integer label -> knn_accuracy.
-        `retrieval`: the single nearest neighbour; integer label -> top1_accuracy.
-        `linear`: logistic regression; integer label -> linear_accuracy, linear_mean_class_accuracy; or [A] binary label
-          -> mean_accuracy (the field's headline for attributes), mean_balanced_accuracy (which tells more where an
-          attribute is rare), mean_f1 (the headline for action units).
-        `ridge`: regression; real label, [A] or one number -> mae, r2.
-        `alignment`: landmarks by the same regression; [P, 2] points of images of one size -> nme (over the distance of
-          the outer eye corners), failure_rate and auc at 0.1.
-        `verification`: ten folds of pairs, the images 2i and 2i + 1 in the order of the records; binary label, the same
-          in both -> verification_accuracy. It looks at the test split only.
-      data: folder of the records.
-      train_split: what a probe is fitted on, or the gallery of neighbours. The same as `test_split` means leave one
-        out, for `knn` and `retrieval`.
-      test_split: what is judged.
-      k: neighbours that vote in `knn`.
-      names: of the A numbers of the label. Given, each has its metrics too: mae_yaw, accuracy_beard, ...
-      threshold: for `linear` on [A] intensities: positive from here on (action units: 2 of 5).
-      groups: field (identity, subject) whose values are kept together when a part of the training split is held out to
-        choose a penalty; for test splits with people that the training split has not.
-      kinds: of the features that are judged, of those that the method has; () is all.
-      optional: leave the evaluation out where the records do not have the label.
+    The probes:
+      `knn`: k nearest neighbours; integer label -> knn_accuracy.
+      `retrieval`: the single nearest neighbour; integer label -> top1_accuracy.
+      `linear`: logistic regression; integer label -> linear_accuracy, linear_mean_class_accuracy; or [A] binary label
+        -> mean_accuracy (the field's headline for attributes), mean_balanced_accuracy (which tells more where an
+        attribute is rare), mean_f1 (the headline for action units).
+      `ridge`: regression; real label, [A] or one number -> mae, r2.
+      `alignment`: landmarks by the same regression; [P, 2] points of images of one size -> nme (over the distance of
+        the outer eye corners), failure_rate and auc at 0.1.
+      `verification`: ten folds of pairs, the images 2i and 2i + 1 in the order of the records; binary label, the same
+        in both -> verification_accuracy. It looks at the test split only.
     """
 
-    label: str
-    probes: tuple[str, ...]
-    data: str
-    train_split: str = "train"
-    test_split: str = "test"
-    k: int = 20
-    names: tuple[str, ...] = ()
-    threshold: float | None = None
-    groups: str | None = None
-    kinds: tuple[str, ...] = ()
-    optional: bool = False
+    label: Text = key("field of the records that is predicted")
+    probes: Annotated[
+        tuple[Probe, ...], Field(min_length=1, title=f"a tuple of some of {', '.join(get_args(Probe))}")
+    ] = key("what is measured")
+    data: Folder = key("folder of the records")
+    train_split: Text = key(
+        "split that a probe is fitted on, or whose images are the neighbours; the test split itself: leave one out, "
+        "for knn and retrieval",
+        default="train",
+    )
+    test_split: Text = key("split that is judged", default="test")
+    k: PositiveCount = key("neighbours that vote in knn", default=20)
+    names: Names = key("of the label's entries; given, each has its metrics too, such as mae_yaw", default=())
+    threshold: OptionalNumber = key(
+        "for linear on intensities: positive from here on (action units: 2 of 5)", default=None
+    )
+    groups: OptionalText = key(
+        "field (identity, subject) whose values stay together when a part of the training split is held out to choose "
+        "a penalty; for test splits with other people",
+        default=None,
+    )
+    kinds: Names = key("kinds of features that are judged; (): all that the method has", default=())
+    optional: Switch = key("skip the evaluation where the records do not have the label", default=False)
+
+    @model_validator(mode="after")
+    def _fits_on_other_images(self):
+        fitted = FITTED & set(self.probes)
+        if fitted and self.train_split == self.test_split:
+            raise ValueError(f"the probe '{min(fitted)}' needs a train_split other than its test_split")
+        return self
 
     def splits(self) -> dict[str, set[str]]:
         """The fields that are wanted of each split."""
@@ -69,48 +89,13 @@ class Evaluation:
         return wanted
 
 
-def parse(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Evaluation]:
-    """Checks `config.evaluations` before anything expensive begins.
-
-    Args:
-      evaluations: name -> settings of an `Evaluation`.
-
-    Returns:
-      name -> `Evaluation`.
-
-    Raises:
-      UserError: an unknown setting or probe, or one that is missing.
-    """
-    settings = {field.name: field for field in dataclasses.fields(Evaluation)}
-    required = [name for name, field in settings.items() if field.default is dataclasses.MISSING]
-    parsed = {}
-    for name, given in evaluations.items():
-        where = f"config.evaluations.{name}"
-        given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-        for key in given.keys() - settings.keys():
-            raise UserError(f"{where} has an unknown setting '{key}'; there are: {', '.join(settings)}")
-        for key in required:
-            if not given.get(key):
-                raise UserError(f"{where} needs '{key}'")
-        if isinstance(given["probes"], str):
-            raise UserError(f"{where}.probes is a tuple of names, such as ('{given['probes']}',)")
-        for probe in given["probes"]:
-            if probe not in PROBES:
-                raise UserError(f"{where} has an unknown probe '{probe}'; there are: {', '.join(PROBES)}")
-        evaluation = parsed[name] = Evaluation(**given)
-        fitted = FITTED & set(evaluation.probes)
-        if fitted and evaluation.train_split == evaluation.test_split:
-            raise UserError(f"{where}: the probe '{min(fitted)}' needs a train_split other than its test_split")
-    return parsed
-
-
 def without_unlabelled(
     evaluations: Mapping[str, Evaluation], splits: Mapping[tuple[str, str], Any]
 ) -> dict[str, Evaluation]:
     """Leaves out the optional evaluations whose label the records do not have.
 
     Args:
-      evaluations: as `parse` gives them.
+      evaluations: by name.
       splits: (folder, split) -> records with `features`, for every split that the evaluations name.
     """
     labelled = {}
@@ -135,7 +120,7 @@ def evaluate(
     Args:
       encode: uint8 [B, S, S, 3] -> features [B, D], or a dict {kind: [B, D]} where a method has several kinds. Always
         called with full batches.
-      evaluations: as `parse` gives them.
+      evaluations: by name.
       batches: (folder, split, fields) -> batches in the order of the records: dicts of `image` uint8 [B, S, S, 3], the
         fields [B, ...] and `mask` bool [B], false for padding. It raises a `UserError` for a field that the records
         lack.
@@ -349,7 +334,7 @@ def _mean_of_defined(values):
     return defined.mean() if len(defined) else float("nan")
 
 
-PROBES: dict[str, Callable[[_Task], dict[str, float]]] = {
+PROBES: dict[Probe, Callable[[_Task], dict[str, float]]] = {
     "knn": _knn,
     "retrieval": _retrieval,
     "linear": _linear,

@@ -11,6 +11,8 @@ from facejax.errors import UserError
 from facejax.interop import lafs, torch_file
 from facejax.sharding import path_name
 
+RANDOM = "random"  # written in a config in the place of a source: the weights stay as they were drawn
+
 
 def landmark_network(source: epath.PathLike) -> dict:
     """Variables of a landmark network.

@@ -1,6 +1,5 @@
 """Training methods, one file each. `create(config, ...)` gives the one that the config names."""
 
-from facejax.errors import UserError
 from facejax.methods import fra, lafs, pcl, simclr, supervised
 from facejax.methods.method import Method
 
@@ -17,15 +16,10 @@ def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
     """Builds the method `config.method`.
 
     Args:
-      config: an `ml_collections.ConfigDict`; the fields that are read stand in each method's `create`.
+      config: an `ml_collections.ConfigDict` that `facejax.config_schema.check.check` has passed.
       steps_per_epoch: updates an epoch, which the schedules count in.
       total_steps: updates of the whole run.
-
-    Raises:
-      UserError: the method is unknown, or one of its settings cannot work.
     """
-    if config.method not in METHODS:
-        raise UserError(f"config.method: unknown method {config.method!r}; known are {', '.join(sorted(METHODS))}")
     return METHODS[config.method](config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
 
 

@@ -1,14 +1,11 @@
 """FRA: views of a face agree as a whole and region by region (Gao & Patras, CVPR 2024, arXiv:2403.02138)."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import optax
 
 from facejax import losses, optimizers, schedules
 from facejax.data import photometry, views
-from facejax.errors import UserError
 from facejax.methods.collapse import assignment_entropy, embedding_spread
 from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
@@ -21,11 +18,7 @@ PREDICTORS = ("predictor", "region_predictor")  # submodules that only the onlin
 
 
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
-    """Builds FRA; see `FRA` for the fields of the config.
-
-    Raises:
-      UserError: a field has a value that cannot work.
-    """
+    """Builds FRA; see `FRA` for the fields of the config."""
     fra = FRA(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     return Method(init=fra.init, train_step=fra.train_step, encode=fra.encode, pictures=fra.pictures)
 
@@ -38,7 +31,6 @@ class FRA:
     """
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
-        check(config)
         self.config = config
         self.network = create_network(config)
         self.learning_rate = schedules.warmup_cosine(
@@ -190,32 +182,6 @@ class FRA:
 
     def _normalize(self, images):
         return photometry.normalize(images.astype(jnp.float32) / 255, self.config.mean, self.config.std)
-
-
-def check(config) -> None:
-    """Raises `UserError` for values of the config that cannot work."""
-    model = config.model
-    if model.backbone not in resnet.VARIANTS:
-        known = ", ".join(resnet.VARIANTS)
-        raise UserError(f"config.model.backbone: unknown backbone {model.backbone!r}; known are {known}")
-    if model.output_stride not in resnet.OUTPUT_STRIDES:
-        raise UserError(f"config.model.output_stride: {model.output_stride} is none of {resnet.OUTPUT_STRIDES}")
-    grid = math.ceil(config.image_size / model.output_stride)
-    if grid < 2:
-        raise UserError(
-            f"config.image_size: {config.image_size} px give {model.backbone} a grid of {grid}x{grid} cells; "
-            f"at least 2x2 are needed, from {model.output_stride + 1} px on"
-        )
-    if model.embedding_dim % 4 or model.embedding_dim % model.decoder_heads:
-        raise UserError(
-            f"config.model.embedding_dim: {model.embedding_dim} must be a multiple of 4 and of "
-            f"config.model.decoder_heads ({model.decoder_heads})"
-        )
-    if config.ema.target_statistics not in ("own", "online"):
-        raise UserError(
-            f"config.ema.target_statistics: {config.ema.target_statistics!r} must be 'own' (the target in training "
-            "mode) or 'online' (EMAN: averaged from the online network)"
-        )
 
 
 def create_network(config) -> FRANetwork:

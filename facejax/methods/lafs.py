@@ -6,14 +6,13 @@ import optax
 
 from facejax import adamw, losses, schedules
 from facejax.data import photometry, views
-from facejax.errors import UserError
 from facejax.interop import pretrained
 from facejax.methods import landmark_pictures
 from facejax.methods.collapse import embedding_spread
 from facejax.methods.method import Batch, Method
 from facejax.models import patches
 from facejax.models.dino_head import DINOHead
-from facejax.models.fvit import SIZES, FViT
+from facejax.models.fvit import FViT
 from facejax.models.lafs import LAFSNetwork
 from facejax.models.landmarks import LandmarkNetwork
 from facejax.train_state import TrainState
@@ -22,11 +21,7 @@ REFERENCE_BATCH = 256  # that the learning rate is given for
 
 
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
-    """Builds LAFS, or DINO-face; see `LAFS` for the fields of the config.
-
-    Raises:
-      UserError: a field has a value that cannot work.
-    """
+    """Builds LAFS, or DINO-face; see `LAFS` for the fields of the config."""
     lafs = LAFS(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     return Method(
         init=lafs.init,
@@ -52,7 +47,6 @@ class LAFS:
     """
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
-        check(config)
         self.config, dtype = config, jnp.dtype(config.dtype)
         self.landmark_network = LandmarkNetwork(config.model.num_points) if config.model.landmarks else None
         self.network = LAFSNetwork(
@@ -109,7 +103,7 @@ class LAFS:
 
     def start_from(self, state: TrainState) -> TrainState:
         """Outside of jit: the landmark network that the config names takes the place of the random one."""
-        if not self.landmark_network or not self.config.landmark_network:
+        if not self.landmark_network or self.config.landmark_network == pretrained.RANDOM:
             return state
         there = pretrained.landmark_network(self.config.landmark_network)
         here = state.statistics["landmark_network"]
@@ -254,44 +248,3 @@ def class_attention(intermediates) -> jax.Array:
     """Attention of the class token to the patches in the last block, mean over the heads: [N, P]."""
     last = max(intermediates, key=lambda name: int(name.removeprefix("block")))
     return intermediates[last]["attention"]["class_attention"][0].mean(1)[:, 1:]
-
-
-def check(config) -> None:
-    """Raises `UserError` for values of the config that cannot work."""
-    check_model(config)
-    if config.model.landmarks:
-        if config.landmark_augmentation.local_points > config.model.num_points:
-            raise UserError(
-                f"config.landmark_augmentation.local_points: {config.landmark_augmentation.local_points} are more than "
-                f"config.model.num_points ({config.model.num_points}), for which there are positions"
-            )
-        for name in ("global1", "global2", "local"):
-            if config[name].size != config.image_size:
-                raise UserError(
-                    f"config.{name}.size: {config[name].size} must be config.image_size ({config.image_size}), which "
-                    "the landmark network sees"
-                )
-    elif config.local.size % config.model.patch_size:
-        raise UserError(
-            f"config.local.size: {config.local.size} is not a multiple of config.model.patch_size "
-            f"({config.model.patch_size})"
-        )
-
-
-def check_model(config) -> None:
-    """Raises `UserError` for a `config.model` of a face transformer that cannot work."""
-    model = config.model
-    if model.size not in SIZES:
-        raise UserError(f"config.model.size: unknown size {model.size!r}; known are {', '.join(SIZES)}")
-    if model.geometry not in patches.GEOMETRIES:
-        known = ", ".join(patches.GEOMETRIES)
-        raise UserError(f"config.model.geometry: unknown geometry {model.geometry!r}; known are {known}")
-    if model.patch_size % 2:
-        raise UserError(f"config.model.patch_size: {model.patch_size} must be even")
-    grid, rest = divmod(config.image_size, model.patch_size)
-    if not model.landmarks and (rest or grid**2 != model.num_points):
-        raise UserError(
-            f"config.model.num_points: {model.num_points} must be the number of patches of {model.patch_size} px in an "
-            f"image of config.image_size = {config.image_size} px, {grid**2}, when there are no landmarks"
-            + (f"; and {config.image_size} must be a multiple of {model.patch_size}" if rest else "")
-        )

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 
 from facejax import losses, optimizers, schedules
 from facejax.data import crops, views
-from facejax.errors import UserError
 from facejax.methods import dynamic_weights
 from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
@@ -25,11 +24,7 @@ WINDOW = 0.2  # half the side of a corner's window over the side of the image
 
 
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
-    """Builds PCL; see `PCL` for the fields of the config.
-
-    Raises:
-      UserError: a field has a value that cannot work.
-    """
+    """Builds PCL; see `PCL` for the fields of the config."""
     pcl = PCL(config, steps_per_epoch=steps_per_epoch)
     return Method(init=pcl.init, train_step=pcl.train_step, encode=pcl.encode, pictures=pcl.pictures)
 
@@ -46,7 +41,6 @@ class PCL:
     """
 
     def __init__(self, config, *, steps_per_epoch: int):
-        check(config)
         self.config = config
         self.network = create_network(config)
         self.steps_per_epoch = steps_per_epoch
@@ -258,38 +252,6 @@ class PCL:
             "reconstructions": in_a_row([source, mirror, *(decode(*pair) for pair in pairs)]),
             "pose_swaps": in_a_row(swaps),
         }
-
-
-def check(config) -> None:
-    """Raises `UserError` for values of the config that cannot work."""
-    batches = {name: config.batches[name] for name in config.batches}
-    for name, size in batches.items():
-        if name not in UPDATES:
-            raise UserError(f"config.batches.{name}: there is no such update; there are: {', '.join(UPDATES)}")
-        if name == "face" and 0 < size < 2:
-            raise UserError(f"config.batches.face: {size} image gives no negatives; at least 2 are needed")
-    if not any(batches.values()):
-        raise UserError("config.batches: every update is left out; at least one needs records")
-    if sum(batches.values()) > config.batch_size:
-        raise UserError(
-            f"config.batch_size: {config.batch_size} records are too few for the {sum(batches.values())} of "
-            f"config.batches ({', '.join(f'{name} {size}' for name, size in batches.items())})"
-        )
-    if config.image_size < models.SMALLEST_IMAGE:
-        raise UserError(
-            f"config.image_size: {config.image_size} px are too few for the network, which halves them four times; "
-            f"at least {models.SMALLEST_IMAGE} are needed"
-        )
-    if config.loss.mixing <= 0.5:
-        raise UserError(f"config.loss.mixing: {config.loss.mixing} must be above 0.5; the paper has 1.6")
-    size = config.model.decoder_size
-    if size < 4 or size & (size - 1):
-        raise UserError(f"config.model.decoder_size: {size} is not a power of two from 4 on")
-    if config.loss.negatives_of not in NEGATIVES_OF:
-        raise UserError(
-            f"config.loss.negatives_of: {config.loss.negatives_of!r} must be 'own_image' (the paper's) or 'all_images' "
-            "(the official code's)"
-        )
 
 
 def create_network(config) -> models.PCLNetwork:

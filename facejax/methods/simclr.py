@@ -11,11 +11,7 @@ from facejax.methods.pcl import PCL
 
 
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
-    """Builds SimCLR; see `SimCLR` for the fields of the config.
-
-    Raises:
-      UserError: a field has a value that cannot work.
-    """
+    """Builds SimCLR; see `SimCLR` for the fields of the config."""
     simclr = SimCLR(config, steps_per_epoch=steps_per_epoch)
     return Method(init=simclr.init, train_step=simclr.train_step, encode=simclr.encode, pictures=simclr.pictures)
 

@@ -10,12 +10,11 @@ from flax import linen as nn
 
 from facejax import adamw, losses
 from facejax.data import erasing, mixup, photometry, rand_augment, views
-from facejax.errors import UserError
 from facejax.interop import pretrained
 from facejax.losses.sharded_softmax import margin_softmax
 from facejax.methods import landmark_pictures
 from facejax.methods.collapse import embedding_spread
-from facejax.methods.lafs import check_model, class_attention
+from facejax.methods.lafs import class_attention
 from facejax.methods.method import Batch, Method
 from facejax.models.fvit import SIZES, FaceTransformer, FViT
 from facejax.models.landmarks import LandmarkNetwork
@@ -27,11 +26,7 @@ ROWS = 256  # the classifier has a multiple of this many rows, so that it can be
 
 
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
-    """Builds the method; see `Supervised` for the fields of the config.
-
-    Raises:
-      UserError: a field has a value that cannot work.
-    """
+    """Builds the method; see `Supervised` for the fields of the config."""
     supervised = Supervised(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     label = config.data.label
     return Method(
@@ -58,7 +53,6 @@ class Supervised:
     """
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
-        check(config)
         self.config, model, dtype = config, config.model, jnp.dtype(config.dtype)
         self.network = FaceTransformer(
             FViT(
@@ -103,10 +97,10 @@ class Supervised:
     def start_from(self, state: TrainState) -> TrainState:
         """Outside of jit: transformer and landmark network from where the config says take the place of random ones."""
         sources, params, statistics = self.config.initialize_from, dict(state.params), dict(state.statistics)
-        if sources.transformer:
+        if sources.transformer != pretrained.RANDOM:
             there = pretrained.transformer(sources.transformer, size=self.config.model.size)
             params["transformer"] = pretrained.in_place_of(params["transformer"], there, sources.transformer)
-        if sources.landmark_network and self.config.model.landmarks:
+        if self.config.model.landmarks and sources.landmark_network != pretrained.RANDOM:
             there = pretrained.landmark_network(sources.landmark_network)
             here = {
                 "params": params["landmark_network"],
@@ -239,21 +233,12 @@ def grouped_optimizer(config, learning_rate: optax.Schedule, *, steps_per_epoch:
 
     The rate of the landmark network rises from 0 to that of its group between the two epochs of
     `config.optimizer.landmark_warmup_epochs`; (0, 0) leaves it alone.
-
-    Raises:
-      UserError: unknown groups, or epochs that are not in order.
     """
     settings = config.optimizer
-    if settings.groups not in GROUPS:
-        raise UserError(f"config.optimizer.groups: unknown {settings.groups!r}; known are {', '.join(GROUPS)}")
     optimizer = adamw.grouped_adamw(learning_rate, GROUPS[settings.groups](config))
     first, last = settings.landmark_warmup_epochs
     if first == last == 0:
         return optimizer
-    if not 0 <= first < last:
-        raise UserError(
-            f"config.optimizer.landmark_warmup_epochs: {(first, last)} must be an epoch and a later one, or (0, 0)"
-        )
     share = optax.linear_schedule(0.0, 1.0, (last - first) * steps_per_epoch, transition_begin=first * steps_per_epoch)
     return optax.chain(optimizer, optax.masked(optax.scale_by_schedule(share), _landmark_mask))
 
@@ -341,17 +326,3 @@ GROUPS = {
     "layer_decay": functools.partial(_layer_decay, applied=True),
     "layer_decay_official": functools.partial(_layer_decay, applied=False),  # computed there, but never applied
 }
-
-
-def check(config) -> None:
-    """Raises `UserError` for values of the config that cannot work."""
-    check_model(config)
-    classifier, parts = config.classifier, config.optimizer.accumulation
-    if classifier.loss not in MARGINS:
-        raise UserError(f"config.classifier.loss: unknown {classifier.loss!r}; known are {', '.join(MARGINS)}")
-    if classifier.num_classes < 2:
-        raise UserError(
-            f"config.classifier.num_classes: {classifier.num_classes} must be the number of identities, 2 on"
-        )
-    if config.batch_size % parts:
-        raise UserError(f"config.batch_size: {config.batch_size} cannot be cut into {parts} (optimizer.accumulation)")

@@ -7,7 +7,6 @@ import pytest
 
 from experiments import fra_r50
 from facejax import methods
-from facejax.errors import UserError
 from facejax.methods import collapse, fra
 from facejax.methods.joint_views import side_by_side
 
@@ -140,18 +139,3 @@ def test_signs_of_collapse():
     one_region = 50 * jax.nn.one_hot(jnp.zeros((4, 7, 7), jnp.int32), 5)
     assert collapse.assignment_entropy(one_region) == pytest.approx(0, abs=1e-3)
     assert collapse.assignment_entropy(jnp.zeros((4, 7, 7, 5))) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"method": "mae"}, "config.method: unknown method 'mae'; known are .*fra"),
-        ({"model.backbone": "resnet20"}, "config.model.backbone: unknown backbone 'resnet20'"),
-        ({"image_size": 32}, "config.image_size: 32 px give resnet18 a grid of 1x1 cells"),
-        ({"model.embedding_dim": 10}, "config.model.embedding_dim: 10 must be a multiple of 4"),
-        ({"ema.target_statistics": "mine"}, "config.ema.target_statistics: 'mine' must be 'own'"),
-    ],
-)
-def test_one_clear_line(changes, message):
-    with pytest.raises(UserError, match=message):
-        methods.create(make_config(**changes), steps_per_epoch=4, total_steps=8)

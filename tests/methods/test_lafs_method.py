@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tiny_faces as tiny
 
-from facejax.errors import UserError
 from facejax.methods import lafs
 
 
@@ -76,19 +75,3 @@ def test_pictures(name):
     assert set(pictures) == ({"landmarks", "followed", "patches", "attention"} if name == "lafs" else {"attention"})
     for picture in pictures.values():
         assert picture.dtype == jnp.uint8 and picture.shape[0] == tiny.BATCH and picture.shape[3] == 3
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "message"),
-    [
-        ("lafs", {"model.size": "huge"}, "unknown size 'huge'; known are nano, tiny, small, base"),
-        ("lafs", {"model.geometry": "round"}, "unknown geometry 'round'"),
-        ("lafs", {"local.size": 16}, "config.local.size: 16 must be config.image_size"),
-        ("lafs", {"landmark_augmentation.local_points": 17}, "17 are more than config.model.num_points"),
-        ("dino", {"model.num_points": 15}, "15 must be the number of patches of 8 px"),
-        ("dino", {"local.size": 20}, "20 is not a multiple of config.model.patch_size"),
-    ],
-)
-def test_what_cannot_work(name, changes, message):
-    with pytest.raises(UserError, match=message):
-        tiny.make_method(tiny.make_config(name, **changes))

@@ -11,7 +11,6 @@ import scipy.stats
 import tiny_pcl
 
 from facejax import losses, methods
-from facejax.errors import UserError
 from facejax.methods import pcl, simclr
 
 
@@ -200,26 +199,3 @@ def test_symmetric_beta(alpha):
     drawn = np.asarray(pcl.symmetric_beta(key, alpha, (100, 200)), np.float64)
     distance = scipy.stats.kstest(drawn.ravel(), scipy.stats.beta(alpha, alpha).cdf).statistic
     assert distance < 3 / np.sqrt(drawn.size)  # exceeded once in 10^7
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"batch_size": 10}, r"config\.batch_size: 10 records are too few for the 18"),
-        ({"batches": {"face": 0}}, "every update is left out"),
-        ({"batches": {"faces": 8}}, r"config\.batches\.faces: there is no such update; .* decoder, face, pose"),
-        ({"batches": {"face": 1}}, r"config\.batches\.face: 1 image gives no negatives"),
-        ({"image_size": 15}, r"config\.image_size: 15 px .* at least 16"),
-        ({"model.decoder_size": 24}, r"config\.model\.decoder_size: 24 is not a power of two"),
-        ({"loss.negatives_of": "both"}, r"config\.loss\.negatives_of: 'both'"),
-        ({"loss.mixing": 0.5}, r"config\.loss\.mixing: 0.5 must be above"),
-        ({"optimizer.without_gradient": "zero"}, r"config\.optimizer\.without_gradient: 'zero'"),
-    ],
-)
-def test_settings_that_cannot_work(changes, message):
-    config = tiny_pcl.get_config()
-    with config.unlocked():
-        config.update_from_flattened_dict({k: v for k, v in changes.items() if k != "batches"})
-        config.batches = changes.get("batches", config.batches)
-    with pytest.raises(UserError, match=message):
-        methods.create(config, steps_per_epoch=2, total_steps=200)

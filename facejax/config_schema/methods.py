@@ -1,0 +1,536 @@
+"""The keys that each method reads, and which values do not go together."""
+
+import math
+from typing import Literal
+
+from facejax.config_schema.experiment import Data, Experiment, LabelledData
+from facejax.config_schema.fields import (
+    Color,
+    Count,
+    Deviation,
+    Epochs,
+    Fraction,
+    Fractions,
+    Names,
+    NonNegative,
+    NonNegativePair,
+    OddCount,
+    Positive,
+    PositiveCount,
+    Probability,
+    Radii,
+    Rate,
+    Ratios,
+    Section,
+    Source,
+    Strengths,
+    Switch,
+    Text,
+    Unit,
+    key,
+)
+from facejax.data import crops
+from facejax.errors import UserError
+from facejax.methods import pcl, supervised
+from facejax.models import fvit, patches, resnet
+from facejax.models.pcl import SMALLEST_IMAGE
+from facejax.optimizers import EXCLUSIONS, WITHOUT_GRADIENT
+
+
+class Normalized(Experiment):
+    """What the methods share whose batches come from all records, normalised."""
+
+    mean: Color = key("mean of each channel, in [0, 1], that is subtracted from an image")
+    std: Deviation = key("standard deviation of each channel that an image is divided by after that")
+    min_steps_per_epoch: Count = key(
+        "steps that an epoch has at least: it goes over the records of a small set several times", default=0
+    )
+
+
+class Crop(Section):
+    """Geometry of a view."""
+
+    crop_scale: Fractions = key("smallest and largest fraction of the area of a random resized crop")
+    flip: Probability = key("probability of a left-right flip")
+
+
+class Jitter(Section):
+    """Random colours of a view."""
+
+    jitter: Strengths = key("strength of random changes of brightness, contrast, saturation and hue")
+    jitter_probability: Probability = key("probability that these are changed")
+
+
+class PlainView(Jitter, Crop):
+    """A random view of an image, with little done to its colours."""
+
+
+class View(PlainView):
+    """A random view of an image."""
+
+    grey_probability: Probability = key("probability that an image loses its colours")
+    blur_radius: Radii = key("smallest and largest standard deviation of the Gaussian blur, pixels")
+    blur_probability: Probability = key("probability of a blur")
+    solarize_probability: Probability = key("probability that bright pixels are inverted")
+
+
+# --- FRA
+
+
+class FRAModel(Section):
+    """FRA's network."""
+
+    backbone: Literal[*resnet.VARIANTS] = key("residual network that encodes an image")
+    width: PositiveCount = key("channels of the backbone's first stage; 64 is the published network")
+    output_stride: Literal[*resnet.OUTPUT_STRIDES] = key("pixels a cell of the grid that regions are found on")
+    embedding_dim: PositiveCount = key("length of global and regional embeddings")
+    hidden_dim: PositiveCount = key("hidden width of projectors and predictors")
+    num_regions: PositiveCount = key("number of facial regions")
+    decoder_layers: PositiveCount = key("layers of the transformer decoder that makes mask embeddings")
+    decoder_heads: PositiveCount = key("attention heads of that decoder")
+    dropout: Rate = key("dropout rate of that decoder")
+    heatmap_temperature: Positive = key("temperature of the softmax over regions that makes the heatmaps")
+    prototype_momentum: Unit = key("fraction of the region prototypes that a step keeps")
+
+
+class FRALoss(Section):
+    """FRA's losses."""
+
+    instance_weight: NonNegative = key("weight of the agreement of whole views")
+    region_weight: NonNegative = key("weight of the agreement region by region")
+    cluster_weight: NonNegative = key("weight of the clustering of grid cells")
+    decorrelation_weight: NonNegative = key("weight, within the regional loss, of the decorrelation of regions")
+    student_temperature: Positive = key("temperature of the student's assignment of cells to regions")
+    teacher_temperature: Positive = key("temperature of the teacher's assignment of cells to regions")
+    sinkhorn_iterations: Count = key("iterations that even out the teacher's assignment")
+    entropy_weight: NonNegative = key("weight, within the clustering loss, of the entropy of the mean assignment")
+
+
+class LARS(Section):
+    """LARS with a warm-up and a cosine."""
+
+    learning_rate: Positive = key("largest learning rate, at the end of the warm-up")
+    warmup_epochs: Count = key("epochs in which the learning rate rises")
+    momentum: Rate = key("decay of the momentum buffer")
+    weight_decay: NonNegative = key("L2 decay of the parameters that are not excluded")
+    trust_coefficient: Positive = key("step length over the norm of a parameter")
+    exclude: Literal[*EXCLUSIONS] = key(
+        "parameters without decay and layer-wise adaptation: those of the official code, or every bias and norm"
+    )
+    predictor_factor: Positive = key("learning rate of the predictors over that of the rest")
+
+
+class FRATarget(Section):
+    """FRA's target network."""
+
+    momentum: Rate = key("fraction of the target that a step keeps at first; it rises to 1 along a cosine")
+    target_statistics: Literal["own", "online"] = key(
+        "batch norm of the target: its own statistics, in training mode, or an average of the online network's (EMAN)"
+    )
+
+
+class FRA(Normalized):
+    """FRA: two views of a face agree, as a whole and region by region."""
+
+    method: Literal["fra"] = key("what is learned")
+    view1: View = key("first random view of an image")
+    view2: View = key("second random view of an image")
+    model: FRAModel = key("the network")
+    loss: FRALoss = key("the losses")
+    optimizer: LARS = key("the optimizer")
+    ema: FRATarget = key("the target network, an average of the online network")
+
+    def check_together(self) -> None:
+        """Grid, and widths that must divide."""
+        super().check_together()
+        model = self.model
+        grid = math.ceil(self.image_size / model.output_stride)
+        if grid < 2:
+            raise UserError(
+                f"config.image_size = {self.image_size}: {model.backbone} makes a grid of {grid}x{grid} cells of it; "
+                f"at least 2x2 are needed, from {model.output_stride + 1} px on"
+            )
+        if model.embedding_dim % 4 or model.embedding_dim % model.decoder_heads:
+            raise UserError(
+                f"config.model.embedding_dim = {model.embedding_dim}: must be a multiple of 4 and of "
+                f"config.model.decoder_heads ({model.decoder_heads})"
+            )
+
+
+# --- PCL and SimCLR
+
+
+class PCLData(Data):
+    """Records that are drawn in groups."""
+
+    hierarchy: Names = key(
+        "fields that group the records, outermost first: an item is an identity, of which a random video, of it a "
+        "random frame; (): every record is an item"
+    )
+
+
+class Batches(Section):
+    """Records of PCL's three updates."""
+
+    decoder: Count = key("records a step for the update of the decoder; 0 leaves it out")
+    face: Count = key("records a step for the contrast of faces; 0 leaves it out")
+    pose: Count = key("records a step for the contrast of poses; 0 leaves it out")
+
+
+class FaceBatches(Section):
+    """Records of SimCLR's only update."""
+
+    face: PositiveCount = key("records a step for the contrast of faces")
+
+
+class PCLAugmentation(Jitter):
+    """Colours and sharpness of PCL's views."""
+
+    grey_probability: Probability = key("probability that an image loses its colours")
+    blur_radius: Radii = key("smallest and largest standard deviation of the Gaussian blur, pixels")
+    blur_taps: OddCount = key("length of the blur's kernel, pixels")
+    blur_padding: Literal["edge", "reflect"] = key("what the blur takes to be beyond the image")
+    blur_probability: Probability = key("probability of a blur")
+    gradient_probability: Probability = key("probability that an image becomes the size of its gradient")
+
+
+class PCLModel(Section):
+    """PCL's network."""
+
+    width: PositiveCount = key("channels of the trunk's first layers; 64 is the published network")
+    hidden_dim: PositiveCount = key("hidden width of the projections")
+    projection_dim: PositiveCount = key("length of a projection, which the contrast compares")
+    decoder_size: PositiveCount = key("side of the decoded image, pixels, a power of two from 4 on")
+
+
+class PCLLoss(Section):
+    """PCL's losses."""
+
+    noise: NonNegative = key("standard deviation of the noise on the images that are decoded again")
+    temperature: Positive = key("temperature of both contrasts")
+    mixing: Positive = key("parameter of the beta distribution, above 0.5, that mixes negatives in pairs")
+    pose_negatives: PositiveCount = key("augmentations of each mirror image, the negatives of a pose")
+    negatives_of: Literal[*pcl.NEGATIVES_OF] = key(
+        "whose mirror image a pose is compared with: its own image's, or all images' as in the official code"
+    )
+
+
+class PCLAdam(Section):
+    """Adam that takes turns."""
+
+    learning_rate: Positive = key("learning rate at the start; it falls along a cosine")
+    weight_decay: NonNegative = key("L2 decay")
+    without_gradient: Literal[*WITHOUT_GRADIENT] = key(
+        "what a part of the network does in updates that it has no gradient in: nothing, or decay as in PyTorch 1"
+    )
+
+
+class Contrast(Experiment):
+    """What PCL and SimCLR share."""
+
+    data: PCLData = key("records to train on")
+    augmentation: PCLAugmentation = key("random colours and sharpness of the views of both contrasts")
+    model: PCLModel = key("the network")
+    loss: PCLLoss = key("the losses")
+    optimizer: PCLAdam = key("the optimizer")
+
+    def check_together(self) -> None:
+        """Batches that fill the batch, images that the network can halve four times."""
+        super().check_together()
+        sizes = self.batches.model_dump()
+        if sizes["face"] == 1:
+            raise UserError("config.batches.face = 1: an image alone has no negatives; at least 2 are needed")
+        if not any(sizes.values()):
+            raise UserError("config.batches: every update is left out; at least one needs records")
+        if sum(sizes.values()) > self.batch_size:
+            raise UserError(
+                f"config.batch_size = {self.batch_size}: fewer records than the {sum(sizes.values())} of "
+                f"config.batches ({', '.join(f'{name} {size}' for name, size in sizes.items())})"
+            )
+        if self.image_size < SMALLEST_IMAGE:
+            raise UserError(
+                f"config.image_size = {self.image_size}: too small for the network, which halves it four times; at "
+                f"least {SMALLEST_IMAGE} px are needed"
+            )
+        if self.loss.mixing <= 0.5:
+            raise UserError(f"config.loss.mixing = {self.loss.mixing:g}: must be above 0.5; the paper has 1.6")
+        size = self.model.decoder_size
+        if size < 4 or size & (size - 1):
+            raise UserError(f"config.model.decoder_size = {size}: must be a power of two, 4 or more")
+
+
+class PCL(Contrast):
+    """PCL: a decoder that swaps pose and identity tells them apart, and each gets a contrast."""
+
+    method: Literal["pcl"] = key("what is learned")
+    batches: Batches = key("records of each update of a step")
+
+
+class SimCLR(Contrast):
+    """SimCLR: two views of a face agree among the other faces of the batch; the baseline of PCL."""
+
+    method: Literal["simclr"] = key("what is learned")
+    batches: FaceBatches = key("records of the only update of a step")
+    view: Crop = key("random crop and flip of both views")
+
+
+# --- LAFS and recognition
+
+
+class FaceTransformer(Section):
+    """A transformer on patches of a face."""
+
+    size: Literal[*fvit.SIZES] = key("width and depth of the transformer; base is the published network")
+    landmarks: Switch = key("cut patches around learned landmarks; else on a regular grid")
+    num_points: PositiveCount = key("number of landmarks and patches")
+    patch_size: PositiveCount = key("side of a patch, pixels, even")
+    geometry: Literal[*patches.GEOMETRIES] = key(
+        "how a patch lies around its landmark: as in the official code, or without its half-pixel shift and "
+        "transposition"
+    )
+    dropout: Rate = key("dropout rate of the transformer")
+    stochastic_depth: Rate = key("probability that a residual branch is skipped")
+
+    def check_in(self, image_size: int) -> None:
+        """Raises `UserError` for patches that do not fit an image of that size."""
+        if self.patch_size % 2:
+            raise UserError(f"config.model.patch_size = {self.patch_size}: must be even")
+        grid, rest = divmod(image_size, self.patch_size)
+        if not self.landmarks and (rest or grid**2 != self.num_points):
+            raise UserError(
+                f"config.model.num_points = {self.num_points}: without landmarks it must be the number of patches of "
+                f"{self.patch_size} px in an image of config.image_size = {image_size} px, {grid**2}"
+                + (f"; and {image_size} must be a multiple of {self.patch_size}" if rest else "")
+            )
+
+
+class SizedView(View):
+    """A random view with a size and a resampling method of its own."""
+
+    size: PositiveCount = key("side of the view, pixels")
+    method: Literal[*crops.FILTERS] = key("how the crop is resampled")
+
+
+class LandmarkAugmentation(Section):
+    """How LAFS disturbs landmarks."""
+
+    noise: NonNegative = key("standard deviation of the noise on every coordinate, pixels")
+    local_points: PositiveCount = key("landmarks that a local view keeps")
+
+
+class Head(Section):
+    """DINO's head."""
+
+    num_outputs: PositiveCount = key("outputs that teacher and student agree on")
+    hidden_dim: PositiveCount = key("width of the hidden layers")
+    bottleneck_dim: PositiveCount = key("length of the normalised vector before the last layer")
+
+
+class DINOLoss(Section):
+    """DINO's loss."""
+
+    student_temperature: Positive = key("temperature of the student's softmax")
+    first_teacher_temperature: Positive = key("temperature of the teacher's softmax in the first epoch")
+    teacher_temperature: Positive = key("temperature of the teacher's softmax after temperature_epochs")
+    temperature_epochs: Count = key("epochs in which the teacher's temperature changes from one to the other")
+    center_momentum: Unit = key("fraction of the teacher's center that a step keeps")
+
+
+class DINOAdamW(Section):
+    """AdamW with DINO's schedules."""
+
+    learning_rate: Positive = key("largest learning rate, for a batch of 256; it is scaled with the batch")
+    final_learning_rate: NonNegative = key("learning rate after the last step")
+    warmup_epochs: Count = key("epochs in which the learning rate rises")
+    weight_decay: NonNegativePair = key("weight decay at the first and after the last step")
+    max_norm: Positive = key("largest norm of the gradient of each parameter; longer ones are scaled down")
+    frozen_epochs: Count = key("epochs in which the head's last layer does not move")
+
+
+class LAFSTarget(Section):
+    """LAFS' teacher."""
+
+    momentum: Rate = key("fraction of the teacher that a step keeps at first; it rises to 1 along a cosine")
+
+
+class LAFS(Normalized):
+    """LAFS: patches around landmarks, distilled from teacher to student; DINO-face without landmarks."""
+
+    method: Literal["lafs"] = key("what is learned")
+    data: LabelledData = key("records to train on; labels choose among them, and nothing else")
+    global1: SizedView = key("first global view")
+    global2: SizedView = key("second global view")
+    local: SizedView = key("local views")
+    num_local: PositiveCount = key("number of local views of an image")
+    landmark_network: Source = key(
+        "workdir or official checkpoint (.pth) of stage 1; 'random' for a random network; not read without landmarks"
+    )
+    landmark_augmentation: LandmarkAugmentation = key("how landmarks are disturbed")
+    model: FaceTransformer = key("the transformer")
+    head: Head = key("the head that teacher and student agree on")
+    loss: DINOLoss = key("the loss")
+    optimizer: DINOAdamW = key("the optimizer")
+    ema: LAFSTarget = key("the teacher, an average of the student")
+
+    def check_together(self) -> None:
+        """Sizes of views and numbers of landmarks; a landmark network, unless it is not needed."""
+        super().check_together()
+        model = self.model
+        model.check_in(self.image_size)
+        if not model.landmarks:
+            if self.local.size % model.patch_size:
+                raise UserError(
+                    f"config.local.size = {self.local.size}: must be a multiple of config.model.patch_size "
+                    f"({model.patch_size})"
+                )
+            return
+        require_source("config.landmark_network", self.landmark_network, "a landmark network, from stage 1")
+        if self.landmark_augmentation.local_points > model.num_points:
+            raise UserError(
+                f"config.landmark_augmentation.local_points = {self.landmark_augmentation.local_points}: more than "
+                f"config.model.num_points ({model.num_points}), for which there are positions"
+            )
+        for name in ("global1", "global2", "local"):
+            size = getattr(self, name).size
+            if size != self.image_size:
+                raise UserError(
+                    f"config.{name}.size = {size}: must be config.image_size ({self.image_size}), which the landmark "
+                    "network sees"
+                )
+
+
+def require_source(where: str, source: str, what: str) -> None:
+    """Raises `UserError` where the weights to start from are left open: a random network has to be asked for."""
+    if not source:
+        raise UserError(
+            f"{where} is empty: it needs {what}: set it to a workdir or an official checkpoint (.pth), or to 'random' "
+            "for random weights"
+        )
+
+
+class RandAugment(Section):
+    """RandAugment."""
+
+    magnitude: NonNegative = key("mean strength, 0 to 10; 0 switches it off")
+    magnitude_std: NonNegative = key("standard deviation of the strength")
+    num_operations: PositiveCount = key("operations an image")
+    probability: Probability = key("probability that an operation is done")
+
+
+class Erasing(Section):
+    """Random erasing."""
+
+    probability: Probability = key("probability that a rectangle of an image is painted over")
+    scale: Fractions = key("smallest and largest fraction of the image that it covers")
+    ratio: Ratios = key("smallest and largest height / width of the rectangle")
+    value: Unit = key("what is painted")
+
+
+class Mixup(Section):
+    """Mixup."""
+
+    alpha: Positive = key("both parameters of the beta distribution of the weight that an image keeps")
+    probability: Probability = key("probability that a batch is mixed")
+
+
+class RecognitionTransformer(FaceTransformer):
+    """A face transformer whose landmark network is trained with it."""
+
+    landmark_dropout: Rate = key("dropout rate before the last layer of the landmark network")
+
+
+class InitializeFrom(Section):
+    """Where the initial weights come from."""
+
+    transformer: Source = key("workdir or official checkpoint (.pth) of stage 2; 'random' for random weights")
+    landmark_network: Source = key(
+        "workdir or official checkpoint (.pth) of stage 1 or 2; 'random' for random weights; not read without landmarks"
+    )
+
+
+class Classifier(Section):
+    """The margin softmax."""
+
+    num_classes: PositiveCount = key("number of identities in the training records, 2 or more")
+    loss: Literal[*supervised.MARGINS] = key("margin of the softmax")
+    scale: Positive = key("factor on the cosines")
+    margin: NonNegative = key("what the cosine, or the angle, of the right class is worsened by")
+    axis: Text = key("axis of the mesh that the classifier's rows are split over")
+    sampled: Fraction = key("fraction of the rows that take part in a step (partial FC)")
+
+
+class RecognitionAdamW(Section):
+    """AdamW with groups of parameters."""
+
+    learning_rate: Positive = key("largest learning rate, at the end of the warm-up")
+    final_learning_rate: NonNegative = key("learning rate after the last step")
+    warmup_epochs: Count = key("epochs in which the learning rate rises")
+    groups: Literal[*supervised.GROUPS] = key(
+        "which parameters have their own rate and decay: those of the landmark network, or each layer; "
+        "layer_decay_official computes the layers' rates and, like the official code, does not apply them"
+    )
+    weight_decay: NonNegative = key("weight decay of the transformer and the classifier")
+    landmark_weight_decay: NonNegative = key("weight decay of the landmark network")
+    landmark_factor: NonNegative = key("learning rate of the landmark network over that of the rest, for end_to_end")
+    landmark_warmup_epochs: Epochs = key(
+        "epochs between which the landmark network's learning rate rises from 0; (0, 0): it has its full rate at once"
+    )
+    layer_decay: Fraction = key("learning rate of a layer over that of the next, for layer_decay")
+    accumulation: PositiveCount = key("parts of a batch that are computed one after the other")
+
+
+class Supervised(Normalized):
+    """Recognition with labels, from the start or from LAFS' weights."""
+
+    method: Literal["supervised"] = key("what is learned")
+    data: LabelledData = key("labelled records to train on")
+    view: PlainView = key("random crop, flip and colours of an image")
+    rand_augment: RandAugment = key("RandAugment")
+    erasing: Erasing = key("random erasing")
+    mixup: Mixup = key("mixup over the batch")
+    model: RecognitionTransformer = key("the transformer and its landmark network")
+    initialize_from: InitializeFrom = key("where the initial weights come from")
+    classifier: Classifier = key("the margin softmax over identities")
+    optimizer: RecognitionAdamW = key("the optimizer")
+
+    def check_together(self) -> None:
+        """Sizes of patches, parts of a batch, schedules; initial weights, unless they are to be random."""
+        super().check_together()
+        self.model.check_in(self.image_size)
+        if self.classifier.num_classes < 2:
+            raise UserError("config.classifier.num_classes = 1: must be the number of identities, 2 or more")
+        if self.classifier.axis not in self.mesh:
+            raise UserError(
+                f"config.classifier.axis = {self.classifier.axis!r}: config.mesh has {', '.join(self.mesh)}"
+            )
+        optimizer = self.optimizer
+        if self.batch_size % optimizer.accumulation:
+            raise UserError(
+                f"config.optimizer.accumulation = {optimizer.accumulation}: must divide config.batch_size "
+                f"({self.batch_size})"
+            )
+        if optimizer.warmup_epochs >= self.epochs:
+            raise UserError(
+                f"config.optimizer.warmup_epochs = {optimizer.warmup_epochs}: must be less than config.epochs "
+                f"({self.epochs})"
+            )
+        first, last = optimizer.landmark_warmup_epochs
+        if first == last != 0:
+            raise UserError(
+                f"config.optimizer.landmark_warmup_epochs = {(first, last)}: must be an epoch and a later one, or "
+                "(0, 0)"
+            )
+        require_source("config.initialize_from.transformer", self.initialize_from.transformer, "a transformer")
+        if self.model.landmarks:
+            require_source(
+                "config.initialize_from.landmark_network", self.initialize_from.landmark_network, "a landmark network"
+            )
+
+
+SCHEMAS: dict[str, type[Experiment]] = {
+    "fra": FRA,
+    "lafs": LAFS,
+    "pcl": PCL,
+    "simclr": SimCLR,
+    "supervised": Supervised,
+}
