@@ -10,6 +10,11 @@ command goes on.
 
 import argparse
 
+from facejax import interruptions
+
+if __name__ == "__main__":  # importing the rest takes seconds
+    interruptions.guard_command("lafs_chain")
+
 from absl import flags, logging
 from etils import epath
 

@@ -4,6 +4,8 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+from facejax.interruptions import guarded
+
 
 class UserError(Exception):
     """One line that says what is wrong, where (file, key, record), and what to do."""
@@ -16,13 +18,11 @@ class UserError(Exception):
 def told_in_one_line(program: str) -> Iterator[None]:
     """Around what a command does: instead of a traceback, `program: what happened` on stderr.
 
-    The exit status is 2 for a `UserError` and 130 for Ctrl-C.
+    The exit status is 2 for a `UserError`, 130 for Ctrl-C and 143 for SIGTERM.
     """
     try:
-        yield
+        with guarded(program):
+            yield
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted; the same command goes on from what is finished", file=sys.stderr)
-        sys.exit(130)

@@ -1,5 +1,6 @@
 """The training loop, from top to bottom: mesh, data, state, step, checkpoints, evaluations."""
 
+import contextlib
 import functools
 import importlib.util
 import signal
@@ -19,7 +20,8 @@ from facejax.errors import UserError
 from facejax.evaluation import comparison, suite
 from facejax.evaluator import Evaluator
 from facejax.files import write_json
-from facejax.interruptions import FiniteLoss, stop_signals
+from facejax.finite_loss import FiniteLoss
+from facejax.interruptions import stop_signals
 from facejax.reporting import Progress, Reporter, claim_workdir, profiling, progress_line
 
 INIT, STEPS = 0, 1  # what the two random streams of a run are for
@@ -40,7 +42,7 @@ def train(config, workdir) -> dict:
 
     Raises:
       UserError: anything that the user can mend: data, config, workdir or disk; a loss that is not finite.
-      SystemExit: the run was asked to stop; it is saved, and the same call goes on with it.
+      SystemExit: the run was asked to stop; it is saved, and the same call resumes it. The status is 128 + the signal.
     """
     workdir = epath.Path(workdir).expanduser().resolve()
 
@@ -124,7 +126,11 @@ def take_steps(config, workdir, step_function, rng, state, batches, checkpoints,
     total_steps = steps.stop - 1
     progress = Progress(steps.start - 1, total_steps, config.batch_size)
     finite = FiniteLoss(checkpoints)
-    with stop_signals() as stopped, profiling(config.profile_steps, workdir) as profile:
+    with (
+        contextlib.closing(batches),  # a thread that is left putting them on the device crashes the end of the process
+        stop_signals() as stopped,
+        profiling(config.profile_steps, workdir) as profile,
+    ):
         for step in steps:
             profile(step)
             began = time.perf_counter()
@@ -138,14 +144,15 @@ def take_steps(config, workdir, step_function, rng, state, batches, checkpoints,
                 rates = progress.rates(step)
                 reporter.scalars(step, numbers | rates | {"skipped_records": batches.num_skipped})
                 logging.info(progress_line(step, total_steps, numbers, rates))
-            leaving = stopped() or checkpoints.reached_preemption(step)
+            preempted = checkpoints.reached_preemption(step)
+            leaving = stopped() or (signal.SIGTERM if preempted else 0)
             if step % config.checkpoint.every_steps == 0 or last or leaving:
                 finite.check_now()
                 checkpoints.save(step, state, batches)
-            if leaving and not last:
+            if leaving:
                 checkpoints.close()
-                logging.info("Asked to stop: step %d is saved; the same command goes on from there.", step)
-                sys.exit(128 + signal.SIGTERM)
+                logging.info("Asked to stop: step %d is saved; the same command resumes from there.", step)
+                sys.exit(128 + leaving)
             if config.evaluate_every_steps and step % config.evaluate_every_steps == 0 and not last:
                 began = time.perf_counter()
                 evaluator.evaluate(step, state)

@@ -7,6 +7,9 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -90,6 +93,28 @@ def test_sigterm_saves_and_leaves(finished, program, tmp_path):
     assert newest(workdir) == step < STEPS
     program.finish(workdir)
     assert_same_bits(workdir, finished[0], STEPS)
+
+
+def test_a_signal_before_the_loop_ends_a_run_in_one_line(program, tmp_path):
+    program = dataclasses.replace(program, compiled=tmp_path / "nothing")
+    renderer = [sys.executable, "-m", "data_prep.synthetic_faces", f"--out={tmp_path / 'faces'}", "--size=16"]
+    cases = [  # all at once: most of their time they import
+        (program.start(tmp_path / "0", PYTHONPROFILEIMPORTTIME="1"), r"\bjax\.", signal.SIGTERM),
+        (program.start(tmp_path / "1"), "images, .*epochs", signal.SIGINT),
+        (program.start(tmp_path / "2"), "Compiling the train step", signal.SIGTERM),
+        (subprocess.Popen(renderer, cwd=ROOT, text=True, stderr=subprocess.PIPE), "renderer", signal.SIGINT),
+    ]
+    for process, phase, number in cases:
+        told = follow(process, phase)
+        if "import" not in told[-1]:
+            time.sleep(0.5)  # in the middle of it
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 128 + number, stderr
+        said = [line for line in stderr.splitlines() if not line.startswith("import time:")]
+        assert re.fullmatch(r"\w+: interrupted; the same command resumes from what is finished", said[-1])
+        assert "Traceback" not in stderr and "step 1/" not in stderr
+        assert len(said) == 1 or phase.startswith("images")  # initialising may have gone on to the next phase
 
 
 def test_two_processes_train_as_one(finished, program, tmp_path):

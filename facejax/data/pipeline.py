@@ -31,6 +31,7 @@ from facejax.data import images
 from facejax.data.records import RecordSource
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
+from facejax.interruptions import ctrl_c_blocked
 
 Batch = dict[str, Any]
 
@@ -384,10 +385,11 @@ class DevicePrefetch(grain.DatasetIterator):
 
     def _produce(self) -> None:
         try:
-            while not self._stop.is_set():
-                batch = next(self._loader)
-                skipped = int(batch.pop("skipped").sum())
-                self._put((to_device(batch, self._sharding), self._loader.get_state(), skipped))
+            with ctrl_c_blocked():  # the loader starts its worker processes in this thread
+                while not self._stop.is_set():
+                    batch = next(self._loader)
+                    skipped = int(batch.pop("skipped").sum())
+                    self._put((to_device(batch, self._sharding), self._loader.get_state(), skipped))
         except BaseException as error:  # raised again by __next__
             self._put(error)
 

@@ -37,6 +37,7 @@ from facejax.data import tfrecord
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
 from facejax.files import named_write_errors, write_atomically
+from facejax.interruptions import ctrl_c_blocked
 
 FileFormat = Literal["tfrecord", "array_record"]
 Example = Mapping[str, Any]
@@ -349,9 +350,12 @@ def _write_sequences(
         # spawn: a fork of a process that has threads (JAX, grain) may hang
         with ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn")) as pool:
             futures = {}
-            for split, index, path, examples, start, end in pending:
-                task = functools.partial(_write_shard, path, codec.features, split, examples, start, end, file_format)
-                futures[pool.submit(task)] = split, index, end - start
+            with ctrl_c_blocked():
+                for split, index, path, examples, start, end in pending:
+                    task = functools.partial(
+                        _write_shard, path, codec.features, split, examples, start, end, file_format
+                    )
+                    futures[pool.submit(task)] = split, index, end - start
             try:
                 for future in as_completed(futures):
                     split, index, size = futures[future]
