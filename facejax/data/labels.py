@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import zipfile
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -53,9 +54,12 @@ def read(
     try:
         with np.load(io.BytesIO(cache.read_bytes())) as kept:
             columns = [kept[field] for field in fields]
-        if all(len(column) == len(source) for column in columns):
+        integers = [not isinstance(source.features[field], tfds.features.Text) for field in fields]
+        if all(
+            c.shape == (len(source),) and c.dtype.kind in ("U", "iu")[i] for c, i in zip(columns, integers, strict=True)
+        ):
             return np.arange(len(source)), columns
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):
         pass  # none yet, or not readable: read the records
 
     def row(i):

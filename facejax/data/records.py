@@ -18,6 +18,7 @@ import multiprocessing
 import operator
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -27,13 +28,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from etils import epath
-from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.core import dataset_info, example_parser, example_serializer
 from tensorflow_datasets.core import splits as tfds_splits
 from tqdm import tqdm
 
-from facejax.data import tfrecord
+from facejax.data import metadata, tfrecord
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
 from facejax.files import named_write_errors, write_atomically
@@ -45,6 +45,8 @@ Example = Mapping[str, Any]
 SHARD_BYTES = 64 << 20
 _NUM_SAMPLES = 16  # examples that a split's size is estimated from
 _MAX_OPEN_FILES = 256
+# What TFDS' parser raises for a record that does not suit the features.
+_UNSUITABLE = (DecodeError, LookupError, ValueError, AttributeError, TypeError, ArithmeticError, zlib.error)
 
 
 # --- Examples <-> bytes ---
@@ -68,11 +70,11 @@ class _Codec:
     def decode(self, record: bytes) -> dict[str, Any]:
         try:
             parsed = self._parser.parse_example(record)
-        except (DecodeError, KeyError, ValueError, AttributeError) as error:
+            if missing := [name for name, value in parsed.items() if value is None]:
+                raise ValueError(f"lacks {', '.join(missing)}")
+            return {name: _to_numpy(feature, parsed[name]) for name, feature in self.features.items()}
+        except _UNSUITABLE as error:
             raise ValueError(f"does not hold what features.json says: {error}") from error
-        if missing := [name for name, value in parsed.items() if value is None]:
-            raise ValueError(f"does not hold what features.json says: lacks {', '.join(missing)}")
-        return {name: _to_numpy(feature, parsed[name]) for name, feature in self.features.items()}
 
 
 def _to_numpy(feature: tfds.features.FeatureConnector, value: Any) -> Any:
@@ -462,24 +464,15 @@ def open_split(folder: epath.PathLike, split: str, *, hint: str = "", skip_corru
       UserError: no such folder or split, no records in it, a shard is missing.
       CorruptRecord: a shard is truncated (unless `skip_corrupt`).
     """
-    info = _read_info(folder, hint)
+    info = _read_metadata(folder, hint)
     if split not in info.splits:
         raise UserError(f"{folder} has no split '{split}'; it has {', '.join(sorted(info.splits)) or 'none at all'}")
-    split_info = info.splits[split]
-    if not split_info.num_examples:
+    if not sum(info.splits[split].lengths):
         raise UserError(f"split '{split}' of {folder} has no records")
-    file_format = info.as_proto.file_format or "tfrecord"
-    if file_format not in get_args(FileFormat):
-        raise UserError(f"{folder} is in format {file_format}; facejax reads {' and '.join(get_args(FileFormat))}")
-    paths = [os.fspath(path) for path in split_info.filepaths]
+    if info.file_format not in get_args(FileFormat):
+        raise UserError(f"{folder} is in format {info.file_format}; facejax reads {' and '.join(get_args(FileFormat))}")
     return RecordSource(
-        epath.Path(folder).expanduser(),
-        split,
-        info.features,
-        file_format,
-        paths,
-        split_info.shard_lengths,
-        skip_corrupt,
+        epath.Path(folder).expanduser(), split, info.features, info.file_format, info.splits[split], skip_corrupt
     )
 
 
@@ -489,20 +482,17 @@ def num_records(folder: epath.PathLike, *, hint: str = "") -> dict[str, int]:
     Raises:
       UserError: no such folder, or no data set in it; `hint` as for `open_split`.
     """
-    return {split: info.num_examples for split, info in _read_info(folder, hint).splits.items()}
+    return {name: sum(split.lengths) for name, split in _read_metadata(folder, hint).splits.items()}
 
 
-def _read_info(folder: epath.PathLike, hint: str) -> dataset_info.DatasetInfo:
+def _read_metadata(folder: epath.PathLike, hint: str) -> metadata.Metadata:
     folder = epath.Path(folder).expanduser()
     what_to_do = f"; {hint}" if hint else ""
     if not folder.exists():
         raise UserError(f"no data set at {folder}{what_to_do}")
     if not (folder / "dataset_info.json").exists() or not (folder / "features.json").exists():
         raise UserError(f"{folder} holds no data set: it lacks dataset_info.json or features.json{what_to_do}")
-    try:
-        return tfds.builder_from_directory(folder).info
-    except (ValueError, KeyError, TypeError, ParseError) as error:
-        raise UserError(f"cannot understand dataset_info.json and features.json in {folder}: {error}") from error
+    return metadata.read(folder)
 
 
 class RecordSource:
@@ -527,19 +517,18 @@ class RecordSource:
         split,
         features,
         file_format: FileFormat,
-        paths: Sequence[str],
-        lengths: Sequence[int],
+        shards: metadata.Split,
         skip_corrupt: bool,
     ):
         self.folder, self.split, self.features = folder, split, features
-        self._paths = paths
-        self._starts = [0, *itertools.accumulate(lengths)]  # of the shards, in records
+        self._paths = shards.paths
+        self._starts = [0, *itertools.accumulate(shards.lengths)]  # of the shards, in records
         self._format = file_format
-        self._faults = [""] * len(paths)  # why records are missing at the end of a shard
-        self._boundaries: list[np.ndarray | None] = [None] * len(paths)  # TFRecord: see tfrecord.index
+        self._faults = [""] * len(self._paths)  # why records are missing at the end of a shard
+        self._boundaries: list[np.ndarray | None] = [None] * len(self._paths)  # TFRecord: see tfrecord.index
         self._on_load()
-        for shard in tqdm(range(len(paths)), desc="opening records", unit=" shards", delay=2):
-            self._check(shard, lengths[shard], skip_corrupt)
+        for shard, length in enumerate(tqdm(shards.lengths, desc="opening records", unit=" shards", delay=2)):
+            self._check(shard, length, skip_corrupt)
 
     def _check(self, shard: int, expected: int, skip_corrupt: bool) -> None:
         path = self._paths[shard]

@@ -101,8 +101,11 @@ def index(path: epath.PathLike) -> tuple[np.ndarray, str]:
     cache = path.parent / f".{path.name}.index"
     try:
         cached = cache.read_bytes()
-        if cached.startswith(expected) and cached.endswith(struct.pack("<q", size)):
-            return np.frombuffer(cached, "<i8", offset=len(expected)), ""
+        if cached.startswith(expected) and len(cached) % 8 == len(expected) % 8:
+            boundaries = np.frombuffer(cached, "<i8", offset=len(expected))
+            ends = boundaries.size and boundaries[0] == 0 and boundaries[-1] == size
+            if ends and (boundaries[1:] - boundaries[:-1] >= _HEADER.size + _FOOTER.size).all():
+                return boundaries, ""
     except OSError:
         pass  # no cache yet, or not readable: walk the file
     boundaries, fault = _walk(RandomAccessFile(path), size)

@@ -1,5 +1,7 @@
 """Labels of a split: what is read, and when."""
 
+import io
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -41,9 +43,35 @@ def test_a_damaged_cache_is_made_anew(written):
     source = records.open_split(folder, "train")
     labels.read(source, ("identity",), key=KEY)
     cache = folder / ".train.identity.npz"
-    for damage in (lambda content: content[:-30], lambda content: b"", lambda content: b"no archive"):
+    damages = (
+        lambda content: content[:-30],
+        lambda content: b"",
+        lambda content: b"no archive",
+        lambda content: content[:50] + b"\xff" * 50 + content[100:],
+        lambda content: npz(np.zeros(100)),
+        lambda content: npz(np.zeros((100, 2), np.int64)),
+        lambda content: npz(np.array([Trace(folder / "run")] * 100)),
+    )
+    for damage in damages:
         cache.write_bytes(damage(cache.read_bytes()))
         assert_labels(labels.read(source, ("identity",), key=KEY), columns[:1], np.arange(100))
+    assert not (folder / "run").exists()
+
+
+class Trace:
+    """Would make a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def npz(identity):
+    buffer = io.BytesIO()
+    np.savez(buffer, identity=identity)
+    return buffer.getvalue()
 
 
 def test_labels_live_in_memory_where_they_cannot_be_kept(written):
