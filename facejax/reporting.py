@@ -9,7 +9,6 @@ import time
 import jax
 import numpy as np
 from absl import logging
-from clu import parameter_overview
 from etils import epath
 from tensorboardX import SummaryWriter
 
@@ -101,16 +100,32 @@ class Reporter:
             write_png(self._workdir / "pictures" / f"step_{step:08d}_{name}.png", image)
 
     def parameters(self, params) -> None:
-        """clu's overview of the parameters to `parameters.txt`, their number to the log."""
+        """The table of the parameters to `parameters.txt`, their number to the log."""
         if self._active:
-            overview = parameter_overview.get_parameter_overview(params, include_stats=False)
-            write_atomically(self._workdir / "parameters.txt", overview + "\n")
+            write_atomically(self._workdir / "parameters.txt", parameter_table(params) + "\n")
             logging.info("%s parameters; see parameters.txt", f"{sum(p.size for p in jax.tree.leaves(params)):,}")
 
     def close(self) -> None:
         """Flushes TensorBoard's files."""
         if self._active:
             self._board.close()
+
+
+def parameter_table(params) -> str:
+    """Plain text: path, shape, type and size of every parameter, aligned, and their number below.
+
+    Args:
+      params: pytree of arrays, or of anything with a shape, a dtype and a size.
+    """
+    rows = [("parameter", "shape", "type", "size")]
+    total = 0
+    for path, value in jax.tree_util.tree_leaves_with_path(params):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        rows.append((name, "x".join(map(str, value.shape)), str(value.dtype), f"{value.size:,}"))
+        total += value.size
+    rows.append(("total", "", "", f"{total:,}"))
+    name, shape, dtype, size = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return "\n".join(f"{a:{name}}  {b:{shape}}  {c:{dtype}}  {d:>{size}}" for a, b, c, d in rows)
 
 
 class Progress:

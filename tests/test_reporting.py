@@ -63,7 +63,6 @@ def test_tensorboard_files_hold_scalars_and_pictures(tmp_path):
     reporter = reporting.Reporter(tmp_path, first_step=0)
     reporter.scalars(7, {"loss": 0.25})
     reporter.picture(7, "faces", np.full((4, 6, 3), 200, np.uint8))
-    reporter.parameters({"dense": {"kernel": jnp.ones((3, 4))}})
     reporter.close()
     (file,) = (tmp_path / "tensorboard").iterdir()
     boundaries, fault = tfrecord.index(file)
@@ -76,4 +75,15 @@ def test_tensorboard_files_hold_scalars_and_pictures(tmp_path):
     assert values["loss"][1].simple_value == 0.25
     assert (values["faces"][1].image.width, values["faces"][1].image.height) == (6, 4)
     assert (tmp_path / "pictures" / "step_00000007_faces.png").exists()
-    assert "dense/kernel" in (tmp_path / "parameters.txt").read_text()
+
+
+def test_parameters_are_listed_with_their_number(tmp_path):
+    reporter = reporting.Reporter(tmp_path, first_step=0)
+    reporter.parameters({"dense": {"kernel": jnp.ones((30, 40)), "bias": jnp.ones(5, jnp.bfloat16)}})
+    reporter.close()
+    assert [line.split() for line in (tmp_path / "parameters.txt").read_text().splitlines()] == [
+        ["parameter", "shape", "type", "size"],
+        ["dense/bias", "5", "bfloat16", "5"],
+        ["dense/kernel", "30x40", "float32", "1,200"],
+        ["total", "1,205"],
+    ]

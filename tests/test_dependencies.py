@@ -1,0 +1,56 @@
+"""setup.cfg declares every package that the code imports, and no other."""
+
+import ast
+import configparser
+import importlib.metadata
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+# Namespaces that several distributions share.
+DISTRIBUTIONS = {"google.protobuf": "protobuf", "orbax.checkpoint": "orbax-checkpoint"}
+BEAM = {ROOT / "data_prep/beam_pipeline.py"}  # files that only work with an extra
+
+
+def normalized(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def declared(section: str, option: str) -> set[str]:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return {normalized(re.match(r"[\w.-]+", line)[0]) for line in parser[section][option].split("\n") if line}
+
+
+def imported(files) -> set[str]:
+    """Distributions that files import, at the top or within a function."""
+    modules = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    installed = importlib.metadata.packages_distributions()
+    found = set()
+    for module in modules:
+        top = module.split(".")[0]
+        if top in sys.stdlib_module_names or (ROOT / top).is_dir() or list(ROOT.glob(f"tests/**/{top}.py")):
+            continue
+        shared = [name for namespace, name in DISTRIBUTIONS.items() if f"{module}.".startswith(f"{namespace}.")]
+        found.add(normalized((shared or installed.get(top) or [top])[0]))
+    return found
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    code = {file for folder in ("facejax", "data_prep", "experiments") for file in (ROOT / folder).rglob("*.py")}
+    assert imported(code - BEAM) == declared("options", "install_requires")
+
+
+def test_extras():
+    required = declared("options", "install_requires")
+    extras = "options.extras_require"
+    assert imported(BEAM) - required == declared(extras, "beam")
+    tests = imported(file for folder in ("tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
+    assert tests - required - {"apache-beam"} == declared(extras, "test") - {"ruff"}  # which is a command
