@@ -10,8 +10,10 @@ from absl import logging
 from etils import epath
 
 from facejax import sharding
-from facejax.data import images, pipeline
+from facejax.data import images, pipeline, records
 from facejax.data.records import RecordSource
+from facejax.data.tfrecord import CorruptRecord
+from facejax.errors import UserError
 from facejax.evaluation import disentanglement, suite
 from facejax.files import write_json
 from facejax.methods import Method
@@ -26,7 +28,7 @@ class Evaluator:
     """Evaluates a step once, and finds it in `workdir/evaluations` from then on.
 
     Args:
-      config: the experiment's; `method`, `batch_size` and `image_size` are read.
+      config: the experiment's; `method`, `batch_size`, `image_size` and `data.skip_corrupt` are read.
       method: what is evaluated.
       mesh: the devices.
       evaluations: by name.
@@ -52,7 +54,7 @@ class Evaluator:
         self._whole, self._split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
         self._encode = jax.jit(method.encode, out_shardings=self._whole)
         self._pictures = jax.jit(method.pictures, out_shardings=self._whole)
-        self._faces = faces_to_draw(drawn, config.image_size)
+        self._faces = faces_to_draw(drawn, config.image_size, skip_corrupt=config.data.skip_corrupt)
 
     def kept(self, step: int) -> dict[str, float] | None:
         """The metrics of a step that was evaluated before, or None."""
@@ -85,6 +87,7 @@ class Evaluator:
             batch_size=self._config.batch_size,
             image_size=self._config.image_size,
             fields=("image", *fields),
+            skip_corrupt=self._config.data.skip_corrupt,
         )
 
     def _draw(self, step, variables):
@@ -102,10 +105,32 @@ class Evaluator:
             self._reporter.picture(step, name, sheet(rows, captions=captions))
 
 
-def faces_to_draw(source: RecordSource, size: int) -> np.ndarray:
-    """A few images from all over the records, always the same, squashed to uint8 [N, size, size, 3]."""
-    chosen = np.linspace(0, len(source) - 1, DRAWN).round().astype(int)
-    return np.stack([images.squash(images.decode(source[i]["image"]), size) for i in chosen])
+def faces_to_draw(source: RecordSource, size: int, *, skip_corrupt: bool = False) -> np.ndarray:
+    """A few images from all over the records, always the same, squashed to uint8 [N, size, size, 3].
+
+    Args:
+      source: the records.
+      size: of the squares.
+      skip_corrupt: take the next record in the place of one that cannot be read.
+
+    Raises:
+      CorruptRecord: a record cannot be read (unless `skip_corrupt`).
+      UserError: no record can be read.
+    """
+    faces = []
+    for start in np.linspace(0, len(source) - 1, DRAWN).round().astype(int):
+        for probe in range(len(source)):
+            try:
+                _, image = records.read_with_image(source, int(start + probe) % len(source))
+            except CorruptRecord:
+                if not skip_corrupt:
+                    raise
+            else:
+                faces.append(images.squash(image, size))
+                break
+    if not faces:
+        raise UserError(f"{source}: not one record can be read; copy or convert the data again")
+    return np.stack(faces)
 
 
 def _on_mesh(batch, placement):

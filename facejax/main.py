@@ -52,9 +52,13 @@ def _parse_failure(argv, error) -> str:
 def run(_) -> None:
     """Trains as `--config` says, in `--workdir`."""
     from facejax import sharding, train  # JAX starts only now: a mistyped flag is told without waiting for it
+    from facejax.data.tfrecord import CorruptRecord
 
     sharding.join_cluster(FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
-    train.train(FLAGS.config, FLAGS.workdir)
+    try:
+        train.train(FLAGS.config, FLAGS.workdir)
+    except CorruptRecord as error:
+        raise UserError(f"{error}; --config.data.skip_corrupt=True leaves damaged records out") from error
 
 
 def log_to_stderr() -> None:

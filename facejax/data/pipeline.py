@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import flags
 
-from facejax.data import images
+from facejax.data import images, records
 from facejax.data.records import RecordSource
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
@@ -224,12 +224,8 @@ class _Batches:
     def _load(self, arrays: Batch, row: int, i: int) -> np.ndarray | None:
         """Puts the fields of record i into the row and returns its image; None if it is corrupt and may be skipped."""
         try:
-            record = self._source[i]
-            try:
-                # where a JPEG is at least twice as large as needed, its decoder may shrink it to no less than that
-                image = images.decode(record["image"], at_least=2 * self._image_size)
-            except ValueError as error:
-                raise CorruptRecord(f"{self._source.where(i)}: image: {error}") from error
+            # where a JPEG is at least twice as large as needed, its decoder may shrink it to no less than that
+            record, image = records.read_with_image(self._source, i, at_least=2 * self._image_size)
         except CorruptRecord as error:
             if not self._skip_corrupt:
                 raise

@@ -33,7 +33,7 @@ from tensorflow_datasets.core import dataset_info, example_parser, example_seria
 from tensorflow_datasets.core import splits as tfds_splits
 from tqdm import tqdm
 
-from facejax.data import metadata, tfrecord
+from facejax.data import images, metadata, tfrecord
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
 from facejax.files import named_write_errors, write_atomically
@@ -474,6 +474,24 @@ def open_split(folder: epath.PathLike, split: str, *, hint: str = "", skip_corru
     return RecordSource(
         epath.Path(folder).expanduser(), split, info.features, info.file_format, info.splits[split], skip_corrupt
     )
+
+
+def read_with_image(source: "RecordSource", i: int, *, at_least: int = 0) -> tuple[dict[str, Any], np.ndarray]:
+    """Record i of a source, and its decoded image: uint8 [height, width, 3].
+
+    Args:
+      source: a `RecordSource`, or what takes its place.
+      i: number of the record.
+      at_least: as for `images.decode`.
+
+    Raises:
+      CorruptRecord: the record cannot be read, or its image not be decoded.
+    """
+    record = source[i]
+    try:
+        return record, images.decode(record["image"], at_least=at_least)
+    except ValueError as error:
+        raise CorruptRecord(f"{source.where(i)}: image: {error}") from error
 
 
 def num_records(folder: epath.PathLike, *, hint: str = "") -> dict[str, int]:

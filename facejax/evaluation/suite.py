@@ -122,8 +122,8 @@ def evaluate(
         called with full batches.
       evaluations: by name.
       batches: (folder, split, fields) -> batches in the order of the records: dicts of `image` uint8 [B, S, S, 3], the
-        fields [B, ...] and `mask` bool [B], false for padding. It raises a `UserError` for a field that the records
-        lack.
+        fields [B, ...] and `mask` bool [B]. Where the mask is false is padding, or a skipped record if `skipped` int
+        [B] is above 0: they count in no metric. It raises a `UserError` for a field that the records lack.
 
     Returns:
       {"expression/knn_accuracy": 0.41, ...}; with kinds {"expression/face/knn_accuracy": 0.41, ...}. A metric that is
@@ -141,8 +141,8 @@ def evaluate(
     metrics = {}
     for name, evaluation in evaluations.items():
         began = time.perf_counter()
-        test_features, test_fields = extracted[evaluation.data, evaluation.test_split]
-        train_features, train_fields = extracted.get((evaluation.data, evaluation.train_split), ({}, {}))
+        test_features, test_fields, test_there = extracted[evaluation.data, evaluation.test_split]
+        train_features, train_fields, _ = extracted.get((evaluation.data, evaluation.train_split), ({}, {}, None))
         for kind in evaluation.kinds:
             if kind not in test_features:
                 there = ", ".join(test_features) if any(test_features) else "one kind without a name"
@@ -151,7 +151,7 @@ def evaluate(
             if evaluation.kinds and kind not in evaluation.kinds:
                 continue
             prefix = f"{name}/{kind}/" if kind else f"{name}/"
-            task = _Task(name, evaluation, train_features.get(kind), train_fields, features, test_fields)
+            task = _Task(name, evaluation, train_features.get(kind), train_fields, features, test_fields, test_there)
             for probe in evaluation.probes:
                 metrics |= {prefix + metric: float(value) for metric, value in PROBES[probe](task).items()}
         logging.info("Evaluated '%s' in %.1f s", name, time.perf_counter() - began)
@@ -162,8 +162,11 @@ def evaluate(
 
 
 def _extract(encode, batches, folder, split, fields):
-    """({kind: float32 [N, D]}, {field: [N, ...]}); the kind of a method that has only one is ""."""
-    features, labels, running = {}, {field: [] for field in fields}, []
+    """({kind: float32 [N, D]}, {field: [N, ...]}, bool [M]); a method's only kind is "".
+
+    Of the M records of the split, N are there and the others were skipped.
+    """
+    features, labels, there, running = {}, {field: [] for field in fields}, [], []
 
     def collect():
         encoded, mask = running.pop(0)
@@ -174,6 +177,7 @@ def _extract(encode, batches, folder, split, fields):
     with progress:
         for batch in batches(folder, split, fields):
             mask = np.asarray(batch["mask"], bool)
+            there.append(mask[mask | (np.asarray(batch.get("skipped", 0)) > 0)])
             running.append((encode(batch["image"]), mask))  # returns at once: the device works while the host reads on
             for field in fields:
                 labels[field].append(np.asarray(batch[field])[mask])
@@ -193,7 +197,8 @@ def _extract(encode, batches, folder, split, fields):
                 f"the {named} of {bad} of {len(values)} images of {folder} ({split}) are not finite: "
                 "the encoder has diverged (a lower learning rate may help)"
             )
-    return features, {field: np.concatenate(parts) for field, parts in labels.items()}
+    labels = {field: np.concatenate(parts) for field, parts in labels.items()}
+    return features, labels, np.concatenate(there)
 
 
 def _to_host(values) -> np.ndarray:
@@ -212,6 +217,7 @@ class _Task:
     train_fields: dict[str, np.ndarray]
     test: np.ndarray
     test_fields: dict[str, np.ndarray]
+    test_there: np.ndarray
 
     @property
     def train_labels(self):
@@ -309,13 +315,21 @@ def _verification(task):
     labels = task.test_labels
     if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
         raise task.unsuitable("verification", "one 0 or 1 for an image")
-    if len(labels) % 2 or (labels[0::2] != labels[1::2]).any() or len(labels) < 20:
+    there, odd = task.test_there, len(task.test_there) % 2
+    features = task.test
+    if not odd and not there.all():  # a skipped record takes its partner with it
+        paired = np.repeat(there.reshape(-1, 2).all(1), 2)[there]
+        logging.warning(
+            "Evaluation '%s': %d images whose partners were skipped are left out", task.name, (~paired).sum()
+        )
+        features, labels = features[paired], labels[paired]
+    if odd or (labels[0::2] != labels[1::2]).any() or len(labels) < 20:
         raise UserError(
             f"config.evaluations.{task.name}: the probe 'verification' needs at least 10 pairs, images 2i and 2i + 1 "
             f"with the same '{task.evaluation.label}'; {task.evaluation.data} ({task.evaluation.test_split}) has "
             f"{len(labels)} images that are not so"
         )
-    return {"verification_accuracy": verification.verify_pairs(task.test, labels[0::2]).accuracy}
+    return {"verification_accuracy": verification.verify_pairs(features, labels[0::2]).accuracy}
 
 
 def _tell_unseen_classes(task):

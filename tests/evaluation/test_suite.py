@@ -245,6 +245,32 @@ def test_an_empty_split_and_broken_pairs_are_said(faces):
         suite.evaluate(encode, evaluations, odd)
 
 
+def test_skipped_records_count_in_no_metric(faces, caplog):
+    """Neither their features nor their labels, nor the partner of a skipped one of a pair."""
+    skipped = {"train": [0, 77], "test": [3, 16, 17, 89]}
+
+    def skipping(folder, split, fields):
+        for number, batch in enumerate(faces(folder, split, fields)):
+            bad = np.isin(number * BATCH + np.arange(BATCH), skipped[split])
+            nothing = {name: np.where(bad.reshape(-1, *[1] * (x.ndim - 1)), 0, x) for name, x in batch.items()}
+            yield nothing | {"mask": batch["mask"] & ~bad, "skipped": bad.astype(int)}
+
+    def without(removed):
+        left = Faces(0)
+        for split, fields in faces.fields.items():
+            left.fields[split] = {name: np.delete(values, removed[split], 0) for name, values in fields.items()}
+        return left
+
+    evaluations = everything()
+    pairs = parse({"pairs": evaluations.pop("pairs")})
+    found = suite.evaluate(encode, parse(evaluations), skipping)
+    assert found == suite.evaluate(encode, parse(evaluations), without(skipped))
+    with caplog.at_level("WARNING"):
+        found = suite.evaluate(encode, pairs, skipping)
+    assert found == suite.evaluate(encode, pairs, without({"train": [], "test": [2, 3, 16, 17, 88, 89]}))
+    assert "2 images whose partners were skipped are left out" in caplog.text
+
+
 def test_a_class_that_only_the_test_split_has_counts_as_wrong_and_is_said(caplog):
     faces = Faces(1)
     faces.fields["test"]["expression"][:9] = 77

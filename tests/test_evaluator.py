@@ -1,0 +1,112 @@
+"""What a run does with damaged records when it evaluates and draws."""
+
+import types
+from unittest import mock
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from facejax import evaluator, main, sharding, train
+from facejax.data import records
+from facejax.data.tfrecord import CorruptRecord
+from facejax.errors import UserError
+from facejax.evaluation import suite
+
+SIZE, RECORDS = 8, 21
+FEATURES = {"image": tfds.features.Image(encoding_format="png"), "identity": np.int64}
+
+
+class Pixels:
+    """A method whose features are pixels."""
+
+    fields = ("image",)
+
+    def evaluated(self, state):
+        return state
+
+    def encode(self, variables, images):
+        return images.reshape(len(images), -1).astype("float32")
+
+    def pictures(self, variables, images):
+        return {}
+
+
+class Silent:
+    """A reporter."""
+
+    def scalars(self, step, values):
+        pass
+
+
+def write(folder, identities):
+    """Records whose pixels tell the identity; returns the opened split."""
+    rows = []
+    for i in identities:
+        image = np.random.default_rng(i).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+        image[0, 0] = i * 10
+        rows.append({"image": cv2.imencode(".png", image)[1].tobytes(), "identity": i % 4})
+    records.write(folder, name="faces", features=FEATURES, splits={"test": rows})
+    return records.open_split(folder, "test")
+
+
+def damage(source, i):
+    (path, image) = source.where(i).split(",")[0], source[i]["image"]
+    data = bytearray(open(path, "rb").read())
+    data[data.index(image) + 9] ^= 1
+    open(path, "wb").write(data)
+
+
+def evaluate(source, workdir, skip_corrupt):
+    config = types.SimpleNamespace(
+        method="pixels", batch_size=4, image_size=SIZE, data=types.SimpleNamespace(skip_corrupt=skip_corrupt)
+    )
+    evaluation = suite.Evaluation(label="identity", probes=("knn",), data="faces", train_split="test", k=1)
+    mesh = sharding.make_mesh({"data": -1})
+    arguments = {"x": evaluation}, {("faces", "test"): source}, source, Silent(), workdir
+    return evaluator.Evaluator(config, Pixels(), mesh, *arguments).evaluate(0, {})
+
+
+def test_damaged_records_are_left_out_if_asked_for(tmp_path):
+    bad = [0, 9, RECORDS - 1]
+    expected = evaluate(write(tmp_path / "good", [i for i in range(RECORDS) if i not in bad]), tmp_path / "0", False)
+    source = write(tmp_path / "bad", range(RECORDS))
+    for i in bad:
+        damage(source, i)
+    assert evaluate(source, tmp_path / "1", True) == expected
+    with pytest.raises(CorruptRecord, match="record 0: checksum"):
+        evaluate(source, tmp_path / "2", False)
+
+
+def test_another_face_is_drawn_in_the_place_of_a_damaged_one(tmp_path):
+    source = write(tmp_path / "faces", range(RECORDS))
+    drawn = [0, 3, 6, 9, 11, 14, 17, 20]  # of 21 records, evenly
+    assert evaluator.faces_to_draw(source, SIZE)[:, 0, 0, 0].tolist() == [10 * i for i in drawn]
+    for i in (3, 4, RECORDS - 1):
+        damage(source, i)
+    with pytest.raises(CorruptRecord, match="record 3: checksum"):
+        evaluator.faces_to_draw(source, SIZE)
+    faces = evaluator.faces_to_draw(source, SIZE, skip_corrupt=True)
+    assert faces[:, 0, 0, 0].tolist() == [10 * i for i in (0, 5, 6, 9, 11, 14, 17, 0)]
+
+
+def test_no_face_can_be_drawn(tmp_path):
+    rows = [{"image": b"no image", "identity": 0}] * 3
+    records.write(tmp_path / "faces", name="faces", features=FEATURES, splits={"test": rows})
+    source = records.open_split(tmp_path / "faces", "test")
+    with pytest.raises(CorruptRecord, match="record 0: image: not an image"):
+        evaluator.faces_to_draw(source, SIZE)
+    with pytest.raises(UserError, match="not one record can be read"):
+        evaluator.faces_to_draw(source, SIZE, skip_corrupt=True)
+
+
+def test_a_run_that_meets_a_damaged_record_names_the_option(monkeypatch):
+    def meets_one(config, workdir):
+        raise CorruptRecord("faces-train, record 3: checksum of the data does not match")
+
+    monkeypatch.setattr(train, "train", meets_one)
+    monkeypatch.setattr(main, "FLAGS", mock.MagicMock())
+    monkeypatch.setattr(sharding, "join_cluster", mock.Mock())
+    with pytest.raises(UserError, match=r"record 3: checksum .*--config\.data\.skip_corrupt=True"):
+        main.run(None)
