@@ -1,4 +1,4 @@
-"""Losses as pure functions of arrays: no state, float32 inside whatever comes in, no NaN at the edges.
+"""Losses as pure functions of arrays: no state, float32 inside (float64 for float64 arguments, in x64 mode), no NaN at the edges.
 
 They import nothing but JAX, so they can be used from any training loop. Under `jax.jit` over a mesh with the batch
 sharded they see the global batch; no axis name is needed.

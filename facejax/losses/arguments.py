@@ -1,4 +1,4 @@
-"""What every loss does with an argument first: check its shape and turn it into float32."""
+"""What every loss does with an argument first: check its shape and its type, at least float32."""
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ def check_shape(name: str, array: jax.Array, shape: str, **sizes: int) -> None:
     raise ValueError(f"{name}: expected shape [{shape}]{known and f' with {known}'}, got {list(array.shape)}")
 
 
-def as_float32(name: str, value: jax.typing.ArrayLike, shape: str, **sizes: int) -> jax.Array:
-    """`value` as a float32 array of the given shape; see `check_shape`."""
+def as_float(name: str, value: jax.typing.ArrayLike, shape: str, **sizes: int) -> jax.Array:
+    """`value` as a float32 array of the given shape; see `check_shape`. float64, which only x64 mode has, stays."""
     array = jnp.asarray(value)
     check_shape(name, array, shape, **sizes)
-    return array.astype(jnp.float32)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))

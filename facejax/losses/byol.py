@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float32
+from facejax.losses.arguments import as_float
 from facejax.losses.vectors import einsum, unit
 
 
@@ -29,9 +29,9 @@ def byol(prediction: jax.typing.ArrayLike, target: jax.typing.ArrayLike) -> jax.
       >>> float(byol(jnp.array([[2.0, 0.0], [0.0, 1.0]]), jnp.array([[1.0, 0.0], [1.0, 0.0]])))
       1.0
     """
-    prediction = as_float32("prediction", prediction, "N, D")
+    prediction = as_float("prediction", prediction, "N, D")
     n, d = prediction.shape
-    target = as_float32("target", target, "N, D", N=n, D=d)
+    target = as_float("target", target, "N, D", N=n, D=d)
     cosine = jnp.sum(unit(prediction) * unit(jax.lax.stop_gradient(target)), axis=-1)
     return jnp.mean(2 - 2 * cosine)
 
@@ -66,9 +66,9 @@ def region_consistency(
       >>> float(region_consistency(regions, regions[:, ::-1], decorrelation_weight=0.0))  # two of three exchanged
       1.3333333730697632
     """
-    prediction = as_float32("prediction", prediction, "N, Q, D")
+    prediction = as_float("prediction", prediction, "N, Q, D")
     n, q, d = prediction.shape
-    target = as_float32("target", target, "N, Q, D", N=n, Q=q, D=d)
+    target = as_float("target", target, "N, Q, D", N=n, Q=q, D=d)
     cosines = einsum("nqd,nrd->nqr", unit(prediction), unit(jax.lax.stop_gradient(target)))
     same = jnp.eye(q, dtype=bool)
     agreement = 2 - 2 * jnp.sum(jnp.where(same, cosines, 0), axis=-1)

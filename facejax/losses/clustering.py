@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float32
+from facejax.losses.arguments import as_float
 from facejax.losses.vectors import einsum
 
 
@@ -34,9 +34,9 @@ def sinkhorn(probabilities: jax.typing.ArrayLike, num_iterations: int = 3) -> ja
       Array([[0.5, 0.5],
              [0.5, 0.5]], dtype=float32)
     """
-    probabilities = as_float32("probabilities", probabilities, "N, K")
+    probabilities = as_float("probabilities", probabilities, "N, K")
     n, k = probabilities.shape
-    row_scale, column_scale = jnp.full(n, 1 / n, jnp.float32), jnp.ones(k, jnp.float32)
+    row_scale, column_scale = jnp.full_like(probabilities[:, 0], 1 / n), jnp.ones_like(probabilities[0])
     for _ in range(num_iterations):
         column_scale = _reciprocal(k * einsum("n,nk->k", row_scale, probabilities))
         row_scale = _reciprocal(n * einsum("nk,k->n", probabilities, column_scale))
@@ -88,9 +88,9 @@ def cluster_assignment(
       >>> bool(cluster_assignment(logits, -logits) > 10)
       True
     """
-    student = as_float32("student", student, "N, K")
+    student = as_float("student", student, "N, K")
     n, k = student.shape
-    teacher = as_float32("teacher", teacher, "N, K", N=n, K=k)
+    teacher = as_float("teacher", teacher, "N, K", N=n, K=k)
     assignment = jax.lax.stop_gradient(sinkhorn(jax.nn.softmax(teacher / teacher_temperature, axis=-1)))
     log_probability = jax.nn.log_softmax(student / student_temperature, axis=-1)
     cross_entropy = -jnp.mean(jnp.sum(assignment * log_probability, axis=-1))

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float32, check_shape
+from facejax.losses.arguments import as_float, check_shape
 from facejax.losses.vectors import einsum, inverse_norm, unit
 
 
@@ -162,7 +162,7 @@ def pose_info_nce(
     images, dim = len(features) // 2, features.shape[1]
     mix, permutation = _mixing(mix, permutation, "K, Q", K=images)
     count = mix.shape[1]
-    negatives = as_float32("negatives", negatives, "K*Q, D", **{"K*Q": images * count, "D": dim})
+    negatives = as_float("negatives", negatives, "K*Q, D", **{"K*Q": images * count, "D": dim})
 
     negatives = negatives.reshape(images, count, dim)
     mix = mix[:, :, None]
@@ -173,7 +173,7 @@ def pose_info_nce(
 
 
 def _two_views(features: jax.typing.ArrayLike) -> jax.Array:
-    features = as_float32("features", features, "2N, D")
+    features = as_float("features", features, "2N, D")
     if len(features) % 2:
         raise ValueError(f"features: expected an even number of rows, two views stacked, got {len(features)}")
     return features
@@ -181,7 +181,7 @@ def _two_views(features: jax.typing.ArrayLike) -> jax.Array:
 
 def _mixing(mix, permutation, shape: str, **sizes: int) -> tuple[jax.Array, jax.Array]:
     """Weights of the mixing [anchors, negatives], and which negative is mixed with which; `shape` names the two."""
-    mix, permutation = as_float32("mix", mix, shape, **sizes), jnp.asarray(permutation)
+    mix, permutation = as_float("mix", mix, shape, **sizes), jnp.asarray(permutation)
     negatives = shape.split(", ")[1]
     check_shape("permutation", permutation, negatives, **{negatives: mix.shape[1]})
     return mix, permutation

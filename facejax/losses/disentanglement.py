@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float32
+from facejax.losses.arguments import as_float
 from facejax.losses.vectors import einsum
 
 
@@ -35,8 +35,8 @@ def orthogonality(a: jax.typing.ArrayLike, b: jax.typing.ArrayLike) -> jax.Array
       >>> round(float(orthogonality(a, a)), 3)
       16.0
     """
-    a = as_float32("a", a, "N, D")
-    b = as_float32("b", b, "N, E", N=len(a))
+    a = as_float("a", a, "N, D")
+    b = as_float("b", b, "N, E", N=len(a))
     return jnp.mean(einsum("nd,ne->de", _centered_rows(a), _centered_rows(b)) ** 2)
 
 

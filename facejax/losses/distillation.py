@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float32, check_shape
+from facejax.losses.arguments import as_float, check_shape
 
 
 def dino(
@@ -47,21 +47,22 @@ def dino(
     views, n, k = student.shape
     if views < 2:
         raise ValueError(f"student: expected [V, N, K] with V at least 2, got {list(student.shape)}")
-    teacher = as_float32("teacher", teacher, "2, N, K", N=n, K=k)
-    center = as_float32("center", center, "K", K=k)
+    teacher = as_float("teacher", teacher, "2, N, K", N=n, K=k)
+    center = as_float("center", center, "K", K=k)
+    dtype = jnp.promote_types(student.dtype, teacher.dtype)
     probability = jax.lax.stop_gradient(jax.nn.softmax((teacher - center) / teacher_temperature, axis=-1))
 
     # View by view, and once more for the gradient: what is kept meanwhile is of the size of one view.
     @jax.checkpoint
     def add_view(total, view):
         index, logits = view
-        logits = logits.astype(jnp.float32) / student_temperature
+        logits = logits.astype(dtype) / student_temperature
         normalizer = jax.nn.logsumexp(logits, axis=-1)
         for t in range(2):
             total += jnp.where(index == t, 0, normalizer - jnp.sum(probability[t] * logits, axis=-1))
         return total, None
 
-    total, _ = jax.lax.scan(add_view, jnp.zeros(n, jnp.float32), (jnp.arange(views), student))
+    total, _ = jax.lax.scan(add_view, jnp.zeros(n, dtype), (jnp.arange(views), student))
     return jnp.mean(total) / (2 * views - 2)
 
 
@@ -88,6 +89,6 @@ def update_center(
       >>> update_center(jnp.zeros(2), jnp.array([[[1.0, 3.0]], [[3.0, 5.0]]]), momentum=0.5)
       Array([1., 2.], dtype=float32)
     """
-    center = as_float32("center", center, "K")
-    teacher = as_float32("teacher", teacher, "V, N, K", K=len(center))
+    center = as_float("center", center, "K")
+    teacher = as_float("teacher", teacher, "V, N, K", K=len(center))
     return jax.lax.stop_gradient(momentum * center + (1 - momentum) * jnp.mean(teacher, axis=(0, 1)))

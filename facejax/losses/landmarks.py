@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float32
+from facejax.losses.arguments import as_float
 from facejax.losses.vectors import einsum
 
 
@@ -46,15 +46,15 @@ def star(
     """
     if distance not in _DISTANCES:
         raise ValueError(f"distance: expected one of {', '.join(_DISTANCES)}, got {distance!r}")
-    heatmaps = as_float32("heatmaps", heatmaps, "N, P, H, W")
+    heatmaps = as_float("heatmaps", heatmaps, "N, P, H, W")
     n, points, height, width = heatmaps.shape
     if min(height, width) < 2:
         raise ValueError(f"heatmaps: expected [N, P, H, W] with H and W at least 2, got {list(heatmaps.shape)}")
-    landmarks = as_float32("landmarks", landmarks, "N, P, 2", N=n, P=points)
+    landmarks = as_float("landmarks", landmarks, "N, P, 2", N=n, P=points)
 
     weights = heatmaps / jnp.maximum(jnp.sum(heatmaps, axis=(2, 3), keepdims=True), 1e-6)
     column, row = jnp.sum(weights, axis=2), jnp.sum(weights, axis=3)
-    x, y = (jnp.linspace(-1, 1, size, dtype=jnp.float32) for size in (width, height))
+    x, y = (jnp.linspace(-1, 1, size, dtype=heatmaps.dtype) for size in (width, height))
     mean_x, mean_y = jnp.sum(column * x, axis=-1), jnp.sum(row * y, axis=-1)
     x, y = x - mean_x[..., None], y - mean_y[..., None]
     # V1 - V2/V1 of V1 = 1 + 1e-5 and V2 = sum w² + 1e-5, without the cancellation when one pixel has all the weight.
@@ -115,9 +115,9 @@ def adaptive_wing(heatmaps: jax.typing.ArrayLike, target: jax.typing.ArrayLike) 
       >>> bool(adaptive_wing(0 * face, face) > adaptive_wing(face, 0 * face))  # a miss is worse than a false alarm
       True
     """
-    heatmaps = as_float32("heatmaps", heatmaps, "N, P, H, W")
+    heatmaps = as_float("heatmaps", heatmaps, "N, P, H, W")
     n, points, height, width = heatmaps.shape
-    target = as_float32("target", target, "N, P, H, W", N=n, P=points, H=height, W=width)
+    target = as_float("target", target, "N, P, H, W", N=n, P=points, H=height, W=width)
     target = jax.lax.stop_gradient(target)
     omega, theta, alpha = 14.0, 0.5, 2.1
     error = jnp.abs(heatmaps - target)

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float32, check_shape
+from facejax.losses.arguments import as_float, check_shape
 from facejax.losses.vectors import einsum, unit
 
 
@@ -94,16 +94,16 @@ def arcface(
 
 
 def _cosines_and_targets(embeddings, weights, labels) -> tuple[jax.Array, jax.Array]:
-    embeddings = as_float32("embeddings", embeddings, "N, D")
+    embeddings = as_float("embeddings", embeddings, "N, D")
     n, d = embeddings.shape
-    weights = as_float32("weights", weights, "C, D", D=d)
+    weights = as_float("weights", weights, "C, D", D=d)
     classes = len(weights)
     labels = jnp.asarray(labels)
     if labels.ndim == 1:
         check_shape("labels", labels, "N", N=n)
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             raise ValueError(f"labels: expected integers [N] or soft labels [N, C], got {labels.dtype} [N]")
-        target = (labels[:, None] == jnp.arange(classes)).astype(jnp.float32)
+        target = (labels[:, None] == jnp.arange(classes)).astype(embeddings.dtype)
     else:
-        target = as_float32("labels", labels, "N, C", N=n, C=classes)
+        target = as_float("labels", labels, "N, C", N=n, C=classes)
     return einsum("nd,cd->nc", unit(embeddings), unit(weights)), target

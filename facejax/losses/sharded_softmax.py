@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from facejax.losses.arguments import as_float32, check_shape
+from facejax.losses.arguments import as_float, check_shape
 
 
 def margin_softmax(
@@ -56,12 +56,12 @@ def margin_softmax(
       >>> [round(float(x), 1) for x in loss]
       [0.0, 89.6]
     """
-    embeddings = as_float32("embeddings", embeddings, "N, D")
+    embeddings = as_float("embeddings", embeddings, "N, D")
     n, d = embeddings.shape
-    weights = as_float32("weights", weights, "C, D", D=d)
+    weights = as_float("weights", weights, "C, D", D=d)
     labels = jnp.asarray(labels)
     check_shape("labels", labels, "N, M", N=n)
-    shares = as_float32("shares", shares, "N, M", N=n, M=labels.shape[1])
+    shares = as_float("shares", shares, "N, M", N=n, M=labels.shape[1])
     mesh = jax.sharding.get_abstract_mesh()
     parts = mesh.shape[axis] if axis in mesh.axis_names else 1
     batch_parts = mesh.shape["data"] if parts > 1 and axis != "data" and "data" in mesh.axis_names else 1
