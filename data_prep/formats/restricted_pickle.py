@@ -1,21 +1,16 @@
 """Reads pickles of lists, numbers, bytes and NumPy arrays without running anything that the file says.
 
-For files such as InsightFace's `.bin`. A pickle is a program for a small stack machine; this reader knows only the
-instructions that build plain values, and the only "functions" that it calls are the ones in `_CONSTRUCTORS`, all its
-own. Pickles of Python 2 and 3, protocols 0 to 5.
+For files such as InsightFace's `.bin`, of Python 2 and 3, protocols 0 to 5. The only "functions" that are called are
+those in `_CONSTRUCTORS`, all of them here.
 """
 
-import io
 import math
 import pickle
 import re
 
 import numpy as np
 
-_OPCODES = """PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4
-FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE
-SHORT_BINUNICODE BINUNICODE8 EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 GET BINGET
-LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL REDUCE""".split()  # BUILD: see `_Reader`
+from facejax.interop.unpickling import RestrictedUnpickler
 
 
 class Array:
@@ -73,20 +68,9 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1 and 2
     }
 
 
-class _Reader(pickle._Unpickler):
-    """The unpickler in Python: unlike the one in C it can be told which instructions there are.
-
-    Its memo is a dict besides, so that a huge index in the file reserves no memory.
-    """
-
-    dispatch = {  # noqa: RUF012
-        getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _OPCODES
-    }
-
-    def find_class(self, module, name):
-        if (module, name) not in _CONSTRUCTORS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which image data do not need")
-        return _CONSTRUCTORS[module, name]
+class _Reader(RestrictedUnpickler):
+    constructors = _CONSTRUCTORS
+    dispatch = dict(RestrictedUnpickler.dispatch)  # noqa: RUF012
 
     def _build(self):
         state = self.stack.pop()
@@ -105,10 +89,4 @@ def loads(data: bytes):
     Raises:
       ValueError: the pickle is damaged, or asks for anything else.
     """
-    try:
-        return _Reader(io.BytesIO(data), encoding="bytes").load()
-    except KeyError as error:
-        raise ValueError(f"the pickle has an instruction or a reference that is not allowed ({error!s:.20})") from error
-    except Exception as error:  # whatever the stack machine stumbles over in a file made to deceive
-        reason = str(error)[:200] or type(error).__name__
-        raise ValueError(f"the pickle is damaged or not allowed: {reason}") from error
+    return _Reader(data, encoding="bytes").load()

@@ -2,8 +2,11 @@
 
 import argparse
 import collections
+import copy
 import io
+import pathlib
 import pickle
+import re
 import sys
 import types
 import zipfile
@@ -99,9 +102,117 @@ def test_a_tensor_must_stay_within_its_data(save):
         torch_file.read(save({"x": tensor}, tensor))
 
 
-def test_errors(tmp_path):
+def test_objects_that_are_not_needed(save):
+    """Also those that are dicts, lists or sets themselves, or call what they made."""
+    content = {
+        "defaults": collections.defaultdict(list, {"a": [1]}),
+        "deque": collections.deque([1, 2, 3]),
+        "set": {1, 2},
+        "bytes": bytearray(b"ab"),
+        "where": pathlib.PurePosixPath("a/b"),
+        "range": range(3),
+    }
+    found = torch_file.read(save(content | {"epoch": 3}))
+    assert found.pop("epoch") == 3
+    assert found.keys() == content.keys() and all(isinstance(x, torch_file.Unknown) for x in found.values())
+
+
+def pickled(program):
+    """A file whose pickle is this program."""
+
+    def write(path, **options):
+        with zipfile.ZipFile(path, "w", **options) as archive:
+            archive.writestr("archive/data.pkl", program)
+            archive.writestr("archive/data/0", bytes(16))
+        return path
+
+    return write
+
+
+def with_headers(change):
+    """A file in all of whose local and central headers `change` sets something at its place in the former."""
+
+    def write(path):
+        data = bytearray(pickled(b"}.")(path).read_bytes())
+        for signature, start in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
+            for place in re.finditer(signature, bytes(data)):
+                change(memoryview(data)[place.start() + start :])
+        path.write_bytes(data)
+
+    return write
+
+
+def encrypted(header):
+    header[6] |= 1
+
+
+def unknown_compression(header):
+    header[8] = 77
+
+
+def overlapping(path):
+    """Two entries of the table of contents are the same bytes of the file."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"}.")
+        archive.writestr("archive/data/0", bytes(1000))
+        for key in range(1, 9):
+            entry = copy.copy(archive.filelist[-1])
+            entry.filename = entry.orig_filename = f"archive/data/{key}"
+            archive.filelist.append(entry)
+            archive.NameToInfo[entry.filename] = entry
+
+
+def storage(kind, key):
+    """A program that asks for a storage."""
+    return b"(X\x07\0\0\0storage" + kind + b"X" + len(key).to_bytes(4, "little") + key + b"tQ."
+
+
+def tensor(*arguments):
+    """A file with a call of `_rebuild_tensor_v2` on a storage of four floats and what is given."""
+    asked = storage(b"ctorch\nFloatStorage\n", b"0")[:-1]
+    rest = b"".join(pickle.dumps(x, 2)[2:-1] for x in arguments)
+    return pickled(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + asked + rest + b"tR.")
+
+
+REFUSED = {
+    "text": (lambda path: path.write_text("not a checkpoint"), "not a zip file"),
+    "empty": (lambda path: path.write_bytes(b""), "not a zip file"),
+    "no pickle": (lambda path: zipfile.ZipFile(path, "w").close(), "0 entries data.pkl"),
+    "encrypted": (with_headers(encrypted), "encrypted"),
+    "unknown compression": (with_headers(unknown_compression), "compressed"),
+    "a zip bomb": (lambda path: pickled(b"}." + bytes(10**7))(path, compression=zipfile.ZIP_DEFLATED), "compressed"),
+    "overlapping entries": (overlapping, "overlap"),
+    "no arguments": (tensor(), "_tensor"),
+    "an offset that is text": (tensor("0", (2,), (1,)), "malformed tensor"),
+    "an offset below 0": (tensor(-1, (2,), (1,)), "malformed tensor"),
+    "a shape that is no tuple": (tensor(0, 2, (1,)), "the pickle is damaged"),
+    "a shape of floats": (tensor(0, (2.0,), (1,)), "malformed tensor"),
+    "a shape below 0": (tensor(0, (-2, -2), (2, 1)), "malformed tensor"),
+    "fewer strides than axes": (tensor(0, (2, 2), (1,)), "shorter"),
+    "beyond its data": (tensor(0, (2,), (4,)), "reaches beyond its data"),
+    "larger than its data": (tensor(0, (10**12,), (0,)), "larger than its data"),
+    "a storage elsewhere": (pickled(storage(b"ctorch\nFloatStorage\n", b"../0")), "no item named"),
+    "a storage of another kind": (pickled(storage(b"ctorch\nQStorage\n", b"0")), "type that is not read"),
+    "a kind as deep as the stack": (pickled(storage(b")" + b"\x85" * 10**6, b"0")), "type that is not read"),
+    "a key as deep as the stack": (pickled(b"})" + b"\x85" * 10**6 + b"Ns."), "a tuple as a key"),
+    "items of a list": (pickled(b"]K\x00Ns."), "no dict"),
+    "the state of a function": (pickled(b"ctorch._utils\n_rebuild_tensor_v2\n}b."), "sets the state"),
+    "the state of a class": (pickled(b"cargparse\nNamespace\n}b."), "sets the state"),
+    "a memo of gigabytes": (pickled(b"Nr\xff\xff\xff\xff0j\x00\x00\x00\x00."), "the pickle"),
+    "an extension code": (pickled(b"\x82\x01."), "not allowed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("write", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_torch_save_never_wrote_is_one_line(tmp_path, write, message):
+    write(tmp_path / "x.pth")
+    with pytest.raises(UserError, match=message) as raised:
+        torch_file.read(tmp_path / "x.pth")
+    assert "x.pth is not a checkpoint of PyTorch 1.6" in str(raised.value) and len(str(raised.value)) < 600
+
+
+def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="there is no file"):
         torch_file.read(tmp_path / "missing.pth")
-    (tmp_path / "text.pth").write_text("not a checkpoint")
-    with pytest.raises(UserError, match=r"text\.pth is not a checkpoint of PyTorch 1\.6"):
-        torch_file.read(tmp_path / "text.pth")
+    with pytest.raises(UserError, match="directory"):
+        torch_file.read(tmp_path)
