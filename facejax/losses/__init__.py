@@ -1,5 +1,6 @@
-"""Losses as pure functions of arrays: no state, float32 inside (float64 for float64 arguments, in x64 mode), no NaN at the edges.
+"""Losses as pure functions of arrays: no state, no NaN at the edges.
 
+They compute in float32 whatever comes in; float64 arguments, which only x64 mode has, stay float64.
 They import nothing but JAX, so they can be used from any training loop. Under `jax.jit` over a mesh with the batch
 sharded they see the global batch; no axis name is needed.
 """
