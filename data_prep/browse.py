@@ -8,16 +8,16 @@ import base64
 import html
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from facejax import pictures
+from facejax import paths, pictures
 from facejax.data import images, records
 from facejax.errors import UserError, told_in_one_line
 from facejax.files import write_atomically
@@ -123,7 +123,7 @@ def _choose(length: int, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(length, min(count, length), replace=False))
 
 
-def browse(folder, out: Path, *, split: str = "", samples: int = 48, seed: int = 0) -> None:
+def browse(folder, out: epath.Path, *, split: str = "", samples: int = 48, seed: int = 0) -> None:
     """Writes a page (.html) or a picture (.png) of a data set.
 
     Args:
@@ -147,7 +147,7 @@ def browse(folder, out: Path, *, split: str = "", samples: int = 48, seed: int =
     if any("image" not in source.features for source in sources.values()):
         raise UserError(f"{folder} has no field 'image'")
     if out.suffix == ".html":
-        write_atomically(out, _page(Path(folder).name, sources, samples, seed))
+        write_atomically(out, _page(epath.Path(folder).name, sources, samples, seed))
     else:
         pictures.write_png(out, _sheet(sources, samples, seed))
 
@@ -238,14 +238,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; exit status 2 for an error of the user's."""
     parser = argparse.ArgumentParser(prog="python -m data_prep.browse", description="A page of what is in records.")
     parser.add_argument("folder", help="folder of a data set")
-    parser.add_argument("--out", type=Path, help="FILE.html or FILE.png; default: the folder's name with .html, here")
+    parser.add_argument("--out", help="FILE.html or FILE.png; default: the folder's name with .html, here")
     parser.add_argument("--split", default="", help="default: all of them")
     parser.add_argument("--samples", type=int, default=48, help="of each split")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     args = parser.parse_args(argv)
-    out = args.out or Path(f"{Path(args.folder).resolve().name}.html")
     with told_in_one_line("browse"):
-        browse(args.folder, out, split=args.split, samples=args.samples, seed=args.seed)
+        folder = paths.resolve(args.folder)
+        out = paths.resolve(args.out or f"{folder.name}.html", "--out")
+        browse(folder, out, split=args.split, samples=args.samples, seed=args.seed)
     print(out)
 
 

@@ -14,6 +14,7 @@ An item says where its image is (`File`, `Encoded`, `Pixels`, or an object of th
 
 import argparse
 import array
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -21,16 +22,19 @@ import json
 import os
 import pickle
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 from tqdm import tqdm
 
 from data_prep import pictures, sources
 from data_prep.sources import printable
+from facejax import paths
 from facejax.data import few_shot, records
 from facejax.data.records import Skipped
 from facejax.errors import UserError, told_in_one_line
@@ -305,12 +309,13 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
       UserError: the source is missing, empty or makes no sense, the output exists; with `args.strict`, the first item
         that would have been skipped.
     """
-    source, out = Path(args.source).expanduser(), Path(args.out).expanduser().absolute()
+    if paths.is_url(args.source):
+        raise UserError(f"--source={args.source}: sources are read from a local disk; copy or mount it")
+    source, out = Path(args.source).expanduser(), paths.resolve(args.out, "--out")
     if not source.is_dir():
         ask = f"; it holds {dataset.layout}" + (f"; ask for the data at {dataset.homepage}" if dataset.homepage else "")
         raise UserError(f"--source={args.source}: no such folder{ask}")
-    if out.exists():
-        raise UserError(f"--out={args.out} exists already; remove it or choose another folder")
+    records.check_free(out, "--out")
     change = _change(dataset, args)
     features, splits = dataset.read(source, args)
     lists = dataset.lists(source, args)
@@ -322,52 +327,63 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
     counted = [name for name, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
     if dataset.identity in features and dataset.identity not in counted:
         counted.append(dataset.identity)
-    work = out.parent / f".{out.name}.listing"
-    with named_write_errors(out), records.locked(work):
-        try:
-            listings = {}
-            for split, entries in splits.items():
-                listings[split] = _Listing(work / split, counted)
-                listings[split].fill(entries, features, args.strict)
-                if len(listings[split].ends) == 1:
-                    raise UserError(
-                        f"--source={args.source}: no images for the split '{split}'; it should hold {dataset.layout}"
-                    )
-            features, chosen, kept = _choose(dataset, args, features, listings)
-            make = _Maker(source, change, dataset.positions, dataset.boxes, dataset.identity, kept, args.strict)
-            examples = {split: _Examples(listings[split], chosen[split], make) for split in listings}
-            workers = args.workers
-            if workers is None:
-                workers = 0 if sum(map(len, examples.values())) < _FEW else _num_cores()
-            options = {k: v for k, v in sorted(vars(args).items()) if k not in ("source", "out", "workers", "beam")}
-            summary = {"data_set": dataset.name, "options": options, "splits": {}}
+    with named_write_errors(out), _work_folder(out) as work:
+        listings = {}
+        for split, entries in splits.items():
+            listings[split] = _Listing(work / split, counted)
+            listings[split].fill(entries, features, args.strict)
+            if len(listings[split].ends) == 1:
+                raise UserError(
+                    f"--source={args.source}: no images for the split '{split}'; it should hold {dataset.layout}"
+                )
+        features, chosen, kept = _choose(dataset, args, features, listings)
+        make = _Maker(source, change, dataset.positions, dataset.boxes, dataset.identity, kept, args.strict)
+        examples = {split: _Examples(listings[split], chosen[split], make) for split in listings}
+        workers = args.workers
+        if workers is None:
+            workers = 0 if sum(map(len, examples.values())) < _FEW else _num_cores()
+        options = {k: v for k, v in sorted(vars(args).items()) if k not in ("source", "out", "workers", "beam")}
+        summary = {"data_set": dataset.name, "options": options, "splits": {}}
 
-            def summarise(written: Mapping[str, records.SplitSummary]) -> dict[str, str | bytes]:
-                for split in written:
-                    summary["splits"][split] = _summarise(
-                        written[split], examples[split], listings[split], chosen[split], features
-                    )
-                return {**lists, "conversion.json": json.dumps(summary, indent=2) + "\n"}
+        def summarise(written: Mapping[str, records.SplitSummary]) -> dict[str, str | bytes]:
+            for split in written:
+                summary["splits"][split] = _summarise(
+                    written[split], examples[split], listings[split], chosen[split], features
+                )
+            return {**lists, "conversion.json": json.dumps(summary, indent=2) + "\n"}
 
-            records.write(
-                out,
-                name=dataset.name,
-                features=features,
-                splits=examples,
-                file_format=args.format,
-                description=dataset.description,
-                homepage=dataset.homepage,
-                citation=dataset.citation,
-                license=dataset.license,
-                shard_bytes=round(args.shard_mb * 1e6),
-                num_workers=workers,
-                run_shards=None if args.beam is None else functools.partial(_run_with_beam, args.beam),
-                beside=summarise,
-            )
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        records.write(
+            out,
+            name=dataset.name,
+            features=features,
+            splits=examples,
+            file_format=args.format,
+            description=dataset.description,
+            homepage=dataset.homepage,
+            citation=dataset.citation,
+            license=dataset.license,
+            shard_bytes=round(args.shard_mb * 1e6),
+            num_workers=workers,
+            run_shards=None if args.beam is None else functools.partial(_run_with_beam, args.beam),
+            beside=summarise,
+        )
     _print(dataset.name, out, summary)
     return summary
+
+
+@contextlib.contextmanager
+def _work_folder(out: epath.Path) -> Iterator[Path]:
+    """A local folder for the listings, held against other conversions to the same local folder; gone at the end."""
+    if paths.is_url(out):
+        with tempfile.TemporaryDirectory() as work:
+            yield Path(work)
+        return
+    work = Path(out.parent, f".{out.name}.listing")
+    with records.locked(work):
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _change(dataset: Dataset, args: argparse.Namespace) -> pictures.Change:
@@ -451,7 +467,7 @@ def _lost(examples: _Examples, skipped: Sequence[Skipped]) -> list[int]:
     return [i for i, e in entries if isinstance(e, Skipped) or printable(e.image.name) in bad]
 
 
-def _print(name: str, out: Path, summary: Mapping[str, Any]) -> None:
+def _print(name: str, out: epath.Path, summary: Mapping[str, Any]) -> None:
     print(f"{name}: {out}")
     for split, content in summary["splits"].items():
         skipped = content["skipped"]
@@ -483,7 +499,7 @@ def parser(dataset: Dataset) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     result.add_argument("--source", required=True, help=f"folder with {dataset.layout}".replace("%", "%%"))
-    result.add_argument("--out", required=True, help="folder for the records; must not exist")
+    result.add_argument("--out", required=True, help="folder for the records, local or a URL; must not exist")
     result.add_argument("--split", help="convert this split only")
     result.add_argument("--format", choices=("tfrecord", "array_record"), default="tfrecord")
     result.add_argument("--shard_mb", type=float, default=64, help="megabytes that a shard should have")

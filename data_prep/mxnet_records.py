@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from etils import epath
 
 from data_prep import conversion, sources
 from data_prep.conversion import Item, Skipped
+from facejax import paths
 from facejax.data import images
 from facejax.errors import UserError
 
@@ -126,7 +128,7 @@ def read(source: Path, args: argparse.Namespace):
         name, order = CHANNEL_ORDERS[num_people]
         print(f"{name}, by its {num_people} people: images are taken to be {order.upper()}", file=sys.stderr)
     rows = _images(source, _index(idx))
-    _write_sheet(source, rows, order, Path(f"{args.out}.channel_order.png"))
+    _write_sheet(source, rows, order, paths.resolve(f"{args.out}.channel_order.png"))
     return {"identity": conversion.PEOPLE["identity"]}, {"train": _items(source, rows, num_people, order)}
 
 
@@ -192,7 +194,7 @@ def read_labels(file: int, offset: int) -> np.ndarray:
         return read_record(file, offset)[0]  # many labels, or a first part that is shorter than they are
 
 
-def _write_sheet(source: Path, rows: np.ndarray, order: str, path: Path) -> None:
+def _write_sheet(source: Path, rows: np.ndarray, order: str, path: epath.Path) -> None:
     from facejax import pictures  # needs JAX, which the workers do not
 
     faces = []

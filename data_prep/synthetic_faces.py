@@ -25,7 +25,6 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import cv2
 import jax
@@ -36,6 +35,7 @@ import tensorflow_datasets as tfds
 from data_prep.face_renderer import rendering, scenes
 from data_prep.face_renderer.appearance import REGIONS
 from data_prep.face_renderer.scenes import ACTION_UNITS, EXPRESSIONS
+from facejax import paths
 from facejax.data import records
 from facejax.errors import UserError, told_in_one_line
 
@@ -179,7 +179,7 @@ def generate(
     The same arguments give the same bytes. Prints a summary: records of each split and expression.
 
     Args:
-      out: folder.
+      out: folder, a local path or a URL.
       size: pixels across, 16 to 256.
       train_identities: people in the split `train`.
       test_identities: other people, in the split `test`.
@@ -205,8 +205,8 @@ def generate(
             raise UserError(f"--{name}={value}: must be at least 1")
     if seed < 0:
         raise UserError(f"--seed={seed}: must not be negative")
-    if Path(out).exists():
-        raise UserError(f"--out={out} exists already; remove it or choose another folder")
+    out = paths.resolve(out, "--out")
+    records.check_free(out, "--out")
     people = {
         "train": range(train_identities),
         "test": range(train_identities, train_identities + test_identities),
@@ -239,7 +239,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.synthetic_faces", description="Draws the embedded data set."
     )
-    parser.add_argument("--out", help="folder for the records; must not exist")
+    parser.add_argument("--out", help="folder for the records, local or a URL; must not exist")
     parser.add_argument("--format", choices=("tfrecord", "array_record"), default="tfrecord")
     parser.add_argument("--size", type=int, default=112, help=f"pixels across, {SIZES[0]} to {SIZES[1]}")
     parser.add_argument("--train_identities", type=int, default=200)

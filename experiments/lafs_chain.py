@@ -19,7 +19,7 @@ from absl import flags, logging
 from etils import epath
 
 from experiments import lafs_finetune, lafs_part_fvit, part_fvit_supervised
-from facejax import train
+from facejax import paths, train
 from facejax.errors import told_in_one_line
 from facejax.files import write_json
 from facejax.main import log_to_stderr
@@ -74,9 +74,10 @@ def main() -> None:
     """Entry point; exit status 2 for an error of the user's."""
     parser = argparse.ArgumentParser(prog="python -m experiments.lafs_chain", description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", required=True, help="folder of the runs")
-    folder = epath.Path(parser.parse_args().workdir).expanduser().resolve()
+    workdir = parser.parse_args().workdir
     log_as_main_does()
     with told_in_one_line("lafs_chain"):
+        folder = paths.resolve(workdir, "--workdir")
         rows = chain(folder)
         write_json(folder / "few_shot.json", rows)
     print(table(rows))

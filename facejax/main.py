@@ -13,7 +13,7 @@ from ml_collections import config_flags
 from facejax.errors import UserError, told_in_one_line
 
 config_flags.DEFINE_config_file("config", None, "experiment: FILE.py or FILE.py:ARG", lock_config=True)
-flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures, results; local or gs://")
+flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures, results; a local path or gs://")
 flags.DEFINE_string("coordinator_address", None, "host:port of process 0, where no cluster manager tells it")
 flags.DEFINE_integer("num_processes", None, "how many processes train together, with --coordinator_address")
 flags.DEFINE_integer("process_id", None, "which of them this one is, with --coordinator_address")

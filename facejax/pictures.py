@@ -117,7 +117,7 @@ def sheet(rows: Sequence[Sequence], *, captions: Sequence[Sequence[str]] = (), g
 def write_png(path, image: np.ndarray) -> None:
     """Writes uint8 [H, W, 3] (RGB) as PNG; whoever reads sees the old file or the new one, never a part.
 
-    Folders on the way are made. `path` may be anything that `epath` knows, such as gs://.
+    Folders on the way are made. `path` may be a URL.
 
     Raises:
       UserError: the file cannot be written.

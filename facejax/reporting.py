@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import json
 import platform
+import tempfile
 import time
 
 import jax
@@ -12,8 +13,9 @@ from absl import logging
 from etils import epath
 from tensorboardX import SummaryWriter
 
+from facejax import paths
 from facejax.errors import UserError
-from facejax.files import write_atomically, write_json
+from facejax.files import upload_folder, write_atomically, write_json
 from facejax.pictures import write_png
 
 PACKAGES = ("facejax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tensorflow-datasets")
@@ -26,6 +28,7 @@ MAY_CHANGE = (
     "profile_steps",
     "synthetic_faces",
 )
+UPLOAD_SECONDS = 60  # between copies of TensorBoard's files to a URL
 MAY_CHANGE_IN_DATA = ("num_workers", "skip_corrupt")
 
 
@@ -76,6 +79,9 @@ def _differences(old, new, prefix=""):
 class Reporter:
     """Writes what process 0 has to tell; on the other processes it does nothing.
 
+    TensorBoard's files grow, which objects in a bucket cannot: for a workdir at a URL they are written to a local
+    temporary folder and copied from time to time.
+
     Args:
       workdir: folder of the run.
       first_step: step that the run goes on from; what TensorBoard has beyond it is hidden.
@@ -85,13 +91,19 @@ class Reporter:
         self._workdir = epath.Path(workdir)
         self._active = jax.process_index() == 0
         if self._active:
-            self._board = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=first_step, write_to_disk=True)
+            self._local = tempfile.TemporaryDirectory() if paths.is_url(self._workdir) else None
+            folder = self._local.name if self._local else self._workdir / "tensorboard"
+            self._board = SummaryWriter(str(folder), purge_step=first_step, write_to_disk=True)
+            self._uploaded = time.monotonic()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Numbers to TensorBoard."""
         if self._active:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
+            if self._local and time.monotonic() - self._uploaded > UPLOAD_SECONDS:
+                self._board.flush()
+                self._upload()
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
         """An image, uint8 [H, W, 3], to TensorBoard and to `pictures/step_STEP_NAME.png`."""
@@ -109,6 +121,13 @@ class Reporter:
         """Flushes TensorBoard's files."""
         if self._active:
             self._board.close()
+            if self._local:
+                self._upload()
+                self._local.cleanup()
+
+    def _upload(self):
+        upload_folder(self._local.name, self._workdir / "tensorboard")
+        self._uploaded = time.monotonic()
 
 
 def parameter_table(params) -> str:
@@ -190,19 +209,26 @@ def profiling(steps, workdir):
       steps: (first, last), which are traced into `workdir/profile` for TensorBoard or Perfetto; empty for none.
       workdir: folder of the run.
     """
-    running = False
+    target, running = epath.Path(workdir) / "profile", False
+    with tempfile.TemporaryDirectory() if paths.is_url(target) else contextlib.nullcontext(target) as folder:
 
-    def profile(step: int) -> None:
-        nonlocal running
-        if steps and not running and steps[0] <= step <= steps[1]:
-            jax.profiler.start_trace(str(epath.Path(workdir) / "profile"))
-            running = True
-        elif running and step > steps[1]:
+        def stop() -> None:
+            nonlocal running
             jax.profiler.stop_trace()
             running = False
+            if paths.is_url(target):  # the profiler writes to local disks only
+                upload_folder(folder, target)
 
-    try:
-        yield profile
-    finally:
-        if running:
-            jax.profiler.stop_trace()
+        def profile(step: int) -> None:
+            nonlocal running
+            if steps and not running and steps[0] <= step <= steps[1]:
+                jax.profiler.start_trace(str(folder))
+                running = True
+            elif running and step > steps[1]:
+                stop()
+
+        try:
+            yield profile
+        finally:
+            if running:
+                stop()

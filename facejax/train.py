@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from absl import logging
 from etils import epath
 
-from facejax import methods, sharding
+from facejax import methods, paths, sharding
 from facejax.checkpoints import Checkpoints
 from facejax.config_schema.check import check
 from facejax.data import embedded, few_shot, hierarchy, labels, pipeline, records
@@ -34,8 +34,8 @@ def train(config, workdir) -> dict:
 
     Args:
       config: an experiment's `ml_collections.ConfigDict`.
-      workdir: folder of the run. It gets config.json, versions.json, parameters.txt, checkpoints/, tensorboard/,
-        pictures/, evaluations/ and, at the end, results.json.
+      workdir: folder of the run, a local path or a URL. It gets config.json, versions.json, parameters.txt,
+        checkpoints/, tensorboard/, pictures/, evaluations/ and, at the end, results.json.
 
     Returns:
       The content of results.json: the evaluations of the untrained and of the trained encoder side by side.
@@ -44,7 +44,8 @@ def train(config, workdir) -> dict:
       UserError: anything that the user can mend: data, config, workdir or disk; a loss that is not finite.
       SystemExit: the run was asked to stop; it is saved, and the same call resumes it. The status is 128 + the signal.
     """
-    workdir = epath.Path(workdir).expanduser().resolve()
+    workdir = paths.resolve(workdir, "--workdir")
+    paths.check_holds_checkpoints(workdir, "--workdir")
 
     evaluations = check(config).evaluations
 
@@ -92,12 +93,12 @@ def train(config, workdir) -> dict:
 
     # --- Loop, and what it gained
     rng = jax.random.fold_in(jax.random.key(config.seed), STEPS)
-    state = take_steps(
-        config, workdir, step_function, rng, state, batches, checkpoints, evaluator, reporter,
-        steps=range(first_step + 1, total_steps + 1),
-    )  # fmt: skip
-    trained = evaluator.evaluate(total_steps, state)
-    reporter.close()
+    with contextlib.closing(reporter):
+        state = take_steps(
+            config, workdir, step_function, rng, state, batches, checkpoints, evaluator, reporter,
+            steps=range(first_step + 1, total_steps + 1),
+        )  # fmt: skip
+        trained = evaluator.evaluate(total_steps, state)
     return write_results(config, workdir, total_steps, untrained, trained)
 
 
@@ -177,9 +178,8 @@ def open_training_split(config) -> records.RecordSource:
       UserError: they are not there, or damaged.
     """
     data = config.data
-    source = records.open_split(
-        data.folder, data.split, hint=converter_hint(data.folder), skip_corrupt=data.skip_corrupt
-    )
+    folder = paths.resolve(data.folder, "config.data.folder")
+    source = records.open_split(folder, data.split, hint=converter_hint(data.folder), skip_corrupt=data.skip_corrupt)
     if data.get("images_per_class", 0) or data.get("class_share", 1.0) < 1:
         return few_shot.subset(
             source,

@@ -1,4 +1,4 @@
-"""Shared by all tests: where the golden vectors are, and a compilation cache so that a second run is quick."""
+"""Shared by all tests: the golden vectors, a bucket, and a compilation cache so that a second run is quick."""
 
 import os
 import pathlib
@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from fake_bucket import FakeBucket
 
 HERE = pathlib.Path(__file__).parent
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE.parent / ".cache" / "xla"))
@@ -27,3 +28,20 @@ def goldens(request):
             return {key: file[key] for key in file.files}
 
     return load
+
+
+@pytest.fixture(scope="session")
+def served_bucket():
+    """One for all tests: the clients of file systems are cached, and with them where they find it."""
+    bucket = FakeBucket()
+    with bucket.served() as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield bucket
+
+
+@pytest.fixture
+def bucket(served_bucket):
+    """`gs://bucket`, empty."""
+    served_bucket.clear()
+    return served_bucket

@@ -1,7 +1,7 @@
 """One picture of what is in the data set: people, expressions, poses, labels."""
 
+import io
 import os
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -9,7 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 from data_prep import synthetic_faces
 from data_prep.face_renderer import scenes
 from data_prep.face_renderer.appearance import REGIONS
+from facejax import paths
 from facejax.errors import UserError
+from facejax.files import write_atomically
 
 _CELL, _GAP, _CAPTION = 116, 4, 15
 _COLUMNS = 7
@@ -45,8 +47,9 @@ def write(path: str | os.PathLike, *, seed: int = 0) -> None:
     Raises:
       UserError: `path` has another ending, or its folder does not exist.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg") or not path.parent.is_dir():
+    path = paths.resolve(path, "--sheet")
+    in_a_folder = paths.is_url(path) or path.parent.is_dir()
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg") or not in_a_folder:
         raise UserError(f"--sheet={path}: must be a .png or .jpg file in a folder that exists")
     styles = {
         scenes.identity(seed, i)["style"]: i for i in reversed(range(60))
@@ -92,4 +95,6 @@ def write(path: str | os.PathLike, *, seed: int = 0) -> None:
         top += height
     if path.suffix.lower() == ".png":  # 64 steps a channel: two thirds of the bytes, no difference to the eye
         canvas = Image.fromarray(np.asarray(canvas) // 4 * 4 + 2)
-    canvas.save(path, optimize=True)
+    encoded = io.BytesIO()
+    canvas.save(encoded, Image.registered_extensions()[path.suffix.lower()], optimize=True)
+    write_atomically(path, encoded.getvalue())

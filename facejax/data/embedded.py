@@ -2,8 +2,9 @@
 
 import jax
 from absl import logging
-from etils import epath
 from jax.experimental import multihost_utils
+
+from facejax import paths
 
 
 def render_if_missing(settings, needed) -> None:
@@ -14,11 +15,14 @@ def render_if_missing(settings, needed) -> None:
         renders nothing.
       needed: the data folders that the run is going to read.
     """
-    if settings is None or settings.folder not in needed:
+    if settings is None:
+        return
+    folder = paths.resolve(settings.folder, "config.synthetic_faces.folder")
+    if folder not in {paths.resolve(other) for other in needed}:
         return
     # With a shared disk process 0 renders for all, with disks of their own the others follow.
     for turn in (jax.process_index() == 0, True):
-        if turn and not epath.Path(settings.folder).exists():
+        if turn and not folder.exists():
             arguments = {key: value for key, value in settings.items() if key != "folder"}
             from data_prep import synthetic_faces  # only a run that renders needs the renderer
 

@@ -18,10 +18,10 @@ import multiprocessing
 import operator
 import os
 import re
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -33,10 +33,11 @@ from tensorflow_datasets.core import dataset_info, example_parser, example_seria
 from tensorflow_datasets.core import splits as tfds_splits
 from tqdm import tqdm
 
+from facejax import paths
 from facejax.data import images, metadata, tfrecord
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
-from facejax.files import named_write_errors, write_atomically
+from facejax.files import named_write_errors, upload, write_atomically
 from facejax.interruptions import ctrl_c_blocked
 
 FileFormat = Literal["tfrecord", "array_record"]
@@ -45,6 +46,8 @@ Example = Mapping[str, Any]
 SHARD_BYTES = 64 << 20
 _NUM_SAMPLES = 16  # examples that a split's size is estimated from
 _MAX_OPEN_FILES = 256
+_OPENING_THREADS = 16  # at a URL one waits for each answer
+_INFO = "dataset_info.json"
 # What TFDS' parser raises for a record that does not suit the features.
 _UNSUITABLE = (DecodeError, LookupError, ValueError, AttributeError, TypeError, ArithmeticError, zlib.error)
 
@@ -126,7 +129,7 @@ class _Shard:
 
 
 def write(
-    folder: str | os.PathLike,
+    folder: epath.PathLike,
     *,
     name: str,
     features: Mapping[str, Any],
@@ -144,6 +147,9 @@ def write(
 ) -> dict[str, SplitSummary]:
     """Writes a data set in TFDS layout; `folder` appears under its name only when all of it is there.
 
+    At a URL, where a folder cannot be renamed in one piece, the shards get their final names at once, and
+    `dataset_info.json`, without which nothing is a data set, is written last.
+
     A split is either
 
     - a *sequence* (`__len__` and `__getitem__`, as a list or a class of your own that makes example i when it is asked
@@ -156,7 +162,8 @@ def write(
     The same examples give the same bytes in every file, whatever the number of workers and interruptions.
 
     Args:
-      folder: where the data set goes; must not exist. Its name is free, the data set is called `name`.
+      folder: where the data set goes, a local path or a URL; must not exist. Its name is free, the data set is called
+        `name`.
       name: lower case, digits and underscores; shard names begin with it.
       features: a `tfds.features.FeaturesDict` or a dict of features; dtypes as NumPy's. An image is given as its
         encoded bytes (or a path), which are passed through unchanged.
@@ -185,9 +192,8 @@ def write(
       >>> examples = [{"image": open("a.jpg", "rb").read(), "identity": 3}]           # doctest: +SKIP
       >>> write("/tmp/faces", name="faces", features=features, splits={"train": examples})   # doctest: +SKIP
     """
-    folder = Path(folder).expanduser().absolute()
-    if folder.exists():
-        raise UserError(f"{folder} exists already; remove it or choose another folder for the records")
+    folder = paths.resolve(folder)
+    check_free(folder)
     if not isinstance(features, tfds.features.FeaturesDict):
         features = tfds.features.FeaturesDict(features)
     info = dataset_info.DatasetInfo(
@@ -204,22 +210,53 @@ def write(
             raise UserError(
                 f"'{part}' cannot name a data set or split: lower case letters, digits and underscores only"
             )
-    partial = folder.parent / f".{folder.name}.partial"
-    with named_write_errors(folder), locked(partial):
+    at_url = paths.is_url(folder)
+    partial = folder if at_url else folder.parent / f".{folder.name}.partial"
+    with named_write_errors(folder), contextlib.nullcontext() if at_url else locked(partial):
         summaries = _write_splits(partial, name, features, splits, file_format, shard_bytes, num_workers, run_shards)
         info.set_splits(tfds_splits.SplitDict([_split_info(s, summary) for s, summary in summaries.items()]))
-        info.write_to_directory(partial)
         for file, content in beside(summaries).items():
             write_atomically(partial / file, content)
-        for path in partial.iterdir():  # what only resuming needs, and the rest safely on the disk
-            if path.name.startswith("."):
-                path.unlink()
-            else:
-                _fsync(path)
-        _fsync(partial)
-        os.rename(partial, folder)
-        _fsync(folder.parent)
+        if at_url:
+            _finish_at_url(folder, info)
+        else:
+            _finish(partial, folder, info)
     return summaries
+
+
+def check_free(folder: epath.Path, key: str = "") -> None:
+    """Raises UserError if there is something where a data set is to be written, other than an unfinished one at a URL.
+
+    Args:
+      folder: resolved.
+      key: the flag that it was given as.
+    """
+    taken = folder / _INFO if paths.is_url(folder) else folder
+    if taken.exists():
+        given = f"{key}={folder}" if key else folder
+        raise UserError(f"{given} exists already; remove it or choose another folder for the records")
+
+
+def _finish(partial: epath.Path, folder: epath.Path, info: dataset_info.DatasetInfo) -> None:
+    info.write_to_directory(partial)
+    for path in partial.iterdir():  # what only resuming needs, and the rest safely on the disk
+        if path.name.startswith("."):
+            path.unlink()
+        else:
+            _fsync(path)
+    _fsync(partial)
+    os.rename(partial, folder)
+    _fsync(folder.parent)
+
+
+def _finish_at_url(folder: epath.Path, info: dataset_info.DatasetInfo) -> None:
+    with tempfile.TemporaryDirectory() as local:
+        info.write_to_directory(local)
+        for file in sorted(epath.Path(local).iterdir(), key=lambda file: file.name == _INFO):
+            upload(file, folder / file.name)
+    for path in folder.iterdir():  # what only resuming needs
+        if path.name.startswith(".") and path.suffix != tfrecord.INDEX_SUFFIX:
+            path.unlink()
 
 
 def _split_info(split: str, summary: SplitSummary) -> tfds_splits.SplitInfo:
@@ -229,8 +266,8 @@ def _split_info(split: str, summary: SplitSummary) -> tfds_splits.SplitInfo:
 
 
 @contextlib.contextmanager
-def locked(partial: Path) -> Iterator[None]:
-    """Makes a folder and holds it against other writers as long as the context lasts.
+def locked(partial: epath.Path) -> Iterator[None]:
+    """Makes a local folder and holds it against other writers as long as the context lasts.
 
     Raises:
       UserError: another process holds it.
@@ -255,14 +292,22 @@ def _write_splits(
     layout = {split: _shard_layout(codec, split, examples, shard_bytes) for split, examples in sequences.items()}
     plan = json.dumps({"name": name, "features": features.to_json(), "format": file_format, "layout": layout})
     plan_path = partial / ".plan.json"
-    keep = {plan_path} if plan_path.exists() and plan_path.read_text() == plan else set()
-    for split in layout if keep else ():
-        paths = _shard_paths(partial, name, split, file_format, len(layout[split]["boundaries"]) - 1)
-        keep.update(paths, map(_sidecar, paths))
-    if not keep and any(partial.iterdir()):
-        logging.warning("%s is of another conversion: starting over", partial)
-    for path in set(partial.iterdir()) - keep:
-        path.unlink()
+    same = plan_path.exists() and plan_path.read_text() == plan
+    if paths.is_url(partial):  # not a folder that is ours alone: nothing there is removed
+        if not same and partial.exists():
+            raise UserError(
+                f"{partial} holds other files, or what another conversion left unfinished; remove it or choose another "
+                "folder for the records"
+            )
+    else:
+        keep = {plan_path} if same else set()
+        for split in layout if same else ():
+            shard_paths = _shard_paths(partial, name, split, file_format, len(layout[split]["boundaries"]) - 1)
+            keep.update(shard_paths, map(_sidecar, shard_paths))
+        if not same and any(partial.iterdir()):
+            logging.warning("%s is of another conversion: starting over", partial)
+        for path in set(partial.iterdir()) - keep:
+            path.unlink()
     write_atomically(plan_path, plan)
     shards = _write_sequences(partial, name, codec, sequences, layout, file_format, num_workers, run_shards)
     for split, examples in splits.items():
@@ -303,11 +348,13 @@ def _encode(codec: _Codec, split: str, i: int, example: Example | Skipped) -> by
         raise UserError(f"split '{split}', example {i} does not fit the features: {error}") from error
 
 
-def _shard_paths(partial: Path, name: str, split: str, file_format: FileFormat, num_shards: int) -> list[Path]:
+def _shard_paths(
+    partial: epath.Path, name: str, split: str, file_format: FileFormat, num_shards: int
+) -> list[epath.Path]:
     return [partial / f"{name}-{split}.{file_format}-{i:05d}-of-{num_shards:05d}" for i in range(num_shards)]
 
 
-def _sidecar(shard_path: Path) -> Path:
+def _sidecar(shard_path: epath.Path) -> epath.Path:
     """Where what a finished shard holds is noted until the whole data set is finished."""
     return shard_path.parent / f".{shard_path.name}.json"
 
@@ -370,7 +417,7 @@ def _write_sequences(
 
 
 def _write_shard(
-    path: Path,
+    path: epath.Path,
     features: tfds.features.FeaturesDict,
     split: str,
     examples: Sequence[Example | Skipped],
@@ -399,21 +446,22 @@ def _add(shard: _Shard, append: Callable[[bytes], None], record: bytes | Skipped
 
 def _write_stream(partial, name, codec, split, examples, file_format, shard_bytes) -> list[_Shard]:
     """The shards of an iterable; how many there are is known, and put into their names, at the end."""
-    shards, paths = [], []
+    shards, temporaries = [], []
     numbered = enumerate(examples)
     with _progress(f"{name} {split}", len(examples) if hasattr(examples, "__len__") else None) as progress:
         for i, example in numbered:
-            shard, path = _Shard(), partial / f".{split}.{len(paths)}"
+            shard, path = _Shard(), partial / f".{split}.{len(temporaries)}"
             shards.append(shard)
-            paths.append(path)
+            temporaries.append(path)
             with _open_writer(path, file_format) as append:
                 for j, following in itertools.chain([(i, example)], numbered):
                     _add(shard, append, _encode(codec, split, j, following))
                     progress.update()
                     if shard.num_bytes >= shard_bytes:
                         break
-    for path, final in zip(paths, _shard_paths(partial, name, split, file_format, len(paths)), strict=True):
-        path.rename(final)
+    final_paths = _shard_paths(partial, name, split, file_format, len(temporaries))
+    for path, final in zip(temporaries, final_paths, strict=True):
+        path.replace(final)
     return shards
 
 
@@ -422,24 +470,34 @@ def _progress(description: str, total: int | None, initial: int = 0) -> tqdm:
 
 
 @contextlib.contextmanager
-def _open_writer(path: Path, file_format: FileFormat) -> Iterator[Callable[[bytes], None]]:
-    """A function that appends a record; the file gets its name when the block ends well."""
-    temporary = path.parent / f".{path.name}.writing"
-    if file_format == "tfrecord":
-        with open(temporary, "wb") as file:
-            yield lambda record: file.write(tfrecord.frame(record))
-    else:
-        # one record a chunk, as random access needs it; encoded images do not compress further
-        writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
-        try:
-            yield writer.write
-        finally:
-            writer.close()
-    _fsync(temporary)
-    temporary.rename(path)
+def _open_writer(path: epath.Path, file_format: FileFormat) -> Iterator[Callable[[bytes], None]]:
+    """A function that appends a record; the file gets its name when the block ends well.
+
+    What is to be at a URL is first written to a local temporary file.
+    """
+    at_url = paths.is_url(path)
+    with tempfile.TemporaryDirectory() if at_url else contextlib.nullcontext(path.parent) as local:
+        temporary = epath.Path(local) / f".{path.name}.writing"
+        if file_format == "tfrecord":
+            with open(temporary, "wb") as file:
+                yield lambda record: file.write(tfrecord.frame(record))
+        else:
+            # one record a chunk, as random access needs it; encoded images do not compress further
+            writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
+            try:
+                yield writer.write
+            finally:
+                writer.close()
+        if not at_url:
+            _fsync(temporary)
+            temporary.replace(path)
+        elif file_format == "tfrecord":
+            tfrecord.upload(temporary, path)
+        else:
+            upload(temporary, path)
 
 
-def _fsync(path: Path) -> None:
+def _fsync(path: epath.Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -461,7 +519,7 @@ def open_split(folder: epath.PathLike, split: str, *, hint: str = "", skip_corru
         records that are lost then raises `CorruptRecord`, like reading any other damaged record.
 
     Raises:
-      UserError: no such folder or split, no records in it, a shard is missing.
+      UserError: no such folder or split, no records in it, a shard is missing, ArrayRecord at a URL that is not gs://.
       CorruptRecord: a shard is truncated (unless `skip_corrupt`).
     """
     info = _read_metadata(folder, hint)
@@ -471,9 +529,10 @@ def open_split(folder: epath.PathLike, split: str, *, hint: str = "", skip_corru
         raise UserError(f"split '{split}' of {folder} has no records")
     if info.file_format not in get_args(FileFormat):
         raise UserError(f"{folder} is in format {info.file_format}; facejax reads {' and '.join(get_args(FileFormat))}")
-    return RecordSource(
-        epath.Path(folder).expanduser(), split, info.features, info.file_format, info.splits[split], skip_corrupt
-    )
+    folder = paths.resolve(folder)
+    if info.file_format == "array_record" and paths.is_url(folder) and not os.fspath(folder).startswith("gs://"):
+        raise UserError(f"{folder} is in format array_record, which is read from local disks and gs:// only; copy it")
+    return RecordSource(folder, split, info.features, info.file_format, info.splits[split], skip_corrupt)
 
 
 def read_with_image(source: "RecordSource", i: int, *, at_least: int = 0) -> tuple[dict[str, Any], np.ndarray]:
@@ -504,11 +563,11 @@ def num_records(folder: epath.PathLike, *, hint: str = "") -> dict[str, int]:
 
 
 def _read_metadata(folder: epath.PathLike, hint: str) -> metadata.Metadata:
-    folder = epath.Path(folder).expanduser()
+    folder = paths.resolve(folder)
     what_to_do = f"; {hint}" if hint else ""
     if not folder.exists():
         raise UserError(f"no data set at {folder}{what_to_do}")
-    if not (folder / "dataset_info.json").exists() or not (folder / "features.json").exists():
+    if not (folder / _INFO).exists() or not (folder / "features.json").exists():
         raise UserError(f"{folder} holds no data set: it lacks dataset_info.json or features.json{what_to_do}")
     return metadata.read(folder)
 
@@ -545,8 +604,11 @@ class RecordSource:
         self._faults = [""] * len(self._paths)  # why records are missing at the end of a shard
         self._boundaries: list[np.ndarray | None] = [None] * len(self._paths)  # TFRecord: see tfrecord.index
         self._on_load()
-        for shard, length in enumerate(tqdm(shards.lengths, desc="opening records", unit=" shards", delay=2)):
-            self._check(shard, length, skip_corrupt)
+        check = functools.partial(self._check, skip_corrupt=skip_corrupt)
+        with ThreadPoolExecutor(_OPENING_THREADS) as pool:
+            checked = pool.map(check, range(len(self._paths)), shards.lengths)
+            for _ in tqdm(checked, desc="opening records", total=len(self._paths), unit=" shards", delay=2):
+                pass
 
     def _check(self, shard: int, expected: int, skip_corrupt: bool) -> None:
         path = self._paths[shard]

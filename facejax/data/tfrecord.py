@@ -11,19 +11,22 @@ by walking from header to header once and kept in a file `.NAME.index` beside `N
 import contextlib
 import os
 import struct
-import threading
 
+import fsspec
 import google_crc32c
 import numpy as np
 from etils import epath
 
+from facejax import files, paths
 from facejax.errors import UserError
-from facejax.files import write_atomically
 
+INDEX_SUFFIX = ".index"
 _HEADER = struct.Struct("<QI")  # length and its checksum
 _FOOTER = struct.Struct("<I")  # checksum of the data
 _INDEX_MAGIC = b"facejax tfrecord index 1"
 _INDEX_HEADER = struct.Struct(f"<{len(_INDEX_MAGIC)}sqq")  # magic, size and modification time (ns) of the indexed file
+_WINDOW = 1 << 16  # bytes that are read at once in search of headers
+_WINDOW_AT_URL = 8 << 20
 
 
 class CorruptRecord(UserError):
@@ -42,20 +45,19 @@ def frame(record: bytes) -> bytes:
 
 
 class RandomAccessFile:
-    """Thread-safe reads at an offset: `pread` for a local file, seek and read under a lock for gs:// and the like."""
+    """Thread-safe reads at an offset: `pread` for a local file, a request for just these bytes at a URL."""
 
     def __init__(self, path: epath.PathLike):
-        path = epath.Path(path)
-        self._lock = None if os.path.isfile(path) else threading.Lock()
-        self._file = path.open("rb") if self._lock else open(path, "rb", buffering=0)
+        if paths.is_url(path):
+            self._file_system, self._path = fsspec.core.url_to_fs(os.fspath(path))
+        else:
+            self._file = open(path, "rb", buffering=0)
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`, fewer where the file ends."""
-        if self._lock is None:
+        if hasattr(self, "_file"):
             return os.pread(self._file.fileno(), size, offset)
-        with self._lock:
-            self._file.seek(offset)
-            return self._file.read(size)
+        return self._file_system.cat_file(self._path, start=offset, end=offset + size)
 
     def __del__(self):
         if hasattr(self, "_file"):
@@ -95,12 +97,9 @@ def index(path: epath.PathLike) -> tuple[np.ndarray, str]:
       fault: "" for an intact file, else why the walk stopped after record n - 1.
     """
     path = epath.Path(path)
-    size = path.stat().length
-    modified = os.stat(path).st_mtime_ns if os.path.isfile(path) else round(path.stat().mtime * 1e9)
-    expected = _INDEX_HEADER.pack(_INDEX_MAGIC, size, modified)
-    cache = path.parent / f".{path.name}.index"
+    size, expected = _size_and_index_header(path)
     try:
-        cached = cache.read_bytes()
+        cached = _index_path(path).read_bytes()
         if cached.startswith(expected) and len(cached) % 8 == len(expected) % 8:
             boundaries = np.frombuffer(cached, "<i8", offset=len(expected))
             ends = boundaries.size and boundaries[0] == 0 and boundaries[-1] == size
@@ -108,18 +107,40 @@ def index(path: epath.PathLike) -> tuple[np.ndarray, str]:
                 return boundaries, ""
     except OSError:
         pass  # no cache yet, or not readable: walk the file
-    boundaries, fault = _walk(RandomAccessFile(path), size)
+    boundaries, fault = _walk(RandomAccessFile(path), size, _WINDOW_AT_URL if paths.is_url(path) else _WINDOW)
     if not fault:
         with contextlib.suppress(UserError, OSError):  # a folder that cannot be written: the index lives in memory
-            write_atomically(cache, expected + boundaries.tobytes())
+            files.write_atomically(_index_path(path), expected + boundaries.tobytes())
     return boundaries, fault
 
 
-def _walk(file: RandomAccessFile, size: int) -> tuple[np.ndarray, str]:
+def upload(source: epath.PathLike, target: epath.Path) -> None:
+    """Copies a local TFRecord file to a URL, with its index: without it readers would have to read the whole file.
+
+    Raises:
+      UserError: the URL cannot be written.
+    """
+    files.upload(source, target)
+    boundaries, _ = index(source)
+    _, header = _size_and_index_header(target)
+    files.write_atomically(_index_path(target), header + boundaries.tobytes())
+
+
+def _index_path(path: epath.Path) -> epath.Path:
+    return path.parent / f".{path.name}{INDEX_SUFFIX}"
+
+
+def _size_and_index_header(path: epath.Path) -> tuple[int, bytes]:
+    status = path.stat()
+    modified = round(status.mtime * 1e9) if paths.is_url(path) else os.stat(path).st_mtime_ns
+    return status.length, _INDEX_HEADER.pack(_INDEX_MAGIC, status.length, modified)
+
+
+def _walk(file: RandomAccessFile, size: int, window_size: int) -> tuple[np.ndarray, str]:
     boundaries, position, window, window_start = [0], 0, b"", 0
     while position < size:
         if not window_start <= position <= window_start + len(window) - _HEADER.size:
-            window, window_start = file.read(position, 1 << 16), position
+            window, window_start = file.read(position, window_size), position
         header = window[position - window_start :][: _HEADER.size]
         if len(header) < _HEADER.size:
             return np.array(boundaries, "<i8"), "the file is truncated"

@@ -7,6 +7,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from facejax import paths
 from facejax.errors import UserError
 from facejax.interop import lafs, torch_file
 from facejax.sharding import path_name
@@ -26,6 +27,7 @@ def landmark_network(source: epath.PathLike) -> dict:
     Raises:
       UserError: there is no such thing at `source`.
     """
+    source = paths.resolve(source)
     if not _is_workdir(source):
         return lafs.landmark_network_from_official(_state_dict(source), source=str(source))
     found = _read(source, ("statistics/landmark_network", "params/landmark_network"))
@@ -51,6 +53,7 @@ def transformer(source: epath.PathLike, *, size: str) -> dict:
     Raises:
       UserError: there is no such thing at `source`.
     """
+    source = paths.resolve(source)
     if not _is_workdir(source):
         return lafs.transformer_from_official(_state_dict(source), size=size, source=str(source))["params"]
     found = _read(source, ("target/params/transformer", "params/transformer"))
@@ -83,16 +86,16 @@ def _leaves(tree):
     return jax.tree_util.tree_leaves_with_path(tree)
 
 
-def _is_workdir(source) -> bool:
-    source = epath.Path(source)
+def _is_workdir(source: epath.Path) -> bool:
     if not source.exists():
         raise UserError(f"there is no {source}: name the workdir of a finished run, or an official checkpoint (.pth)")
     return source.is_dir()
 
 
-def _read(workdir, prefixes: tuple[str, ...]) -> dict:
+def _read(workdir: epath.Path, prefixes: tuple[str, ...]) -> dict:
     """The arrays of the newest checkpoint whose paths begin with one of the prefixes, in their nested dicts."""
-    folder = epath.Path(workdir).absolute() / "checkpoints"  # orbax finds nothing at a relative path
+    paths.check_holds_checkpoints(workdir)
+    folder = workdir / "checkpoints"
     steps = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit()) if folder.exists() else []
     if not steps:
         raise UserError(f"{workdir} has no complete checkpoint: train it first, or name another workdir")
