@@ -14,7 +14,6 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from facejax import methods, sharding, train
-from facejax.data import embedded
 
 config_flags.DEFINE_config_file("config", None, "experiment", lock_config=True)
 flags.DEFINE_integer("steps", 30, "steps that are timed, after two that are not")
@@ -25,9 +24,8 @@ def main(_):
     """Measures and prints one JSON object."""
     config, steps = flags.FLAGS.config, flags.FLAGS.steps
     mesh = sharding.make_mesh(config.mesh)
-    embedded.render_if_missing(config.get("synthetic_faces"), needed={config.data.folder})
-    source = train.open_training_split(config)
-    order = train.training_order(config, source)
+    method = methods.create(config, steps_per_epoch=1, total_steps=config.epochs)
+    _, source, order = train.prepare_data(config, {}, method)
     per_epoch = order.steps_per_epoch
     method = methods.create(config, steps_per_epoch=per_epoch, total_steps=config.epochs * per_epoch)
     abstract_batch = train.abstract_batch(config, method, source)

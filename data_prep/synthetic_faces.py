@@ -164,6 +164,14 @@ class _Split:
         return examples
 
 
+def split_identities(train_identities: int, test_identities: int) -> dict[str, range]:
+    """The people of each split."""
+    return {
+        "train": range(train_identities),
+        "test": range(train_identities, train_identities + test_identities),
+    }
+
+
 def generate(
     out: str | os.PathLike,
     *,
@@ -207,10 +215,7 @@ def generate(
         raise UserError(f"--seed={seed}: must not be negative")
     out = paths.resolve(out, "--out")
     records.check_free(out, "--out")
-    people = {
-        "train": range(train_identities),
-        "test": range(train_identities, train_identities + test_identities),
-    }
+    people = split_identities(train_identities, test_identities)
     splits = {name: _Split(identities, images_per_identity, size, seed) for name, identities in people.items()}
     print(f"synthetic faces: compiling the renderer for {size} x {size} pixels", file=sys.stderr, flush=True)
     _renderer(size)

@@ -58,8 +58,7 @@ class Evaluator:
 
     def kept(self, step: int) -> dict[str, float] | None:
         """The metrics of a step that was evaluated before, or None."""
-        file = self._file(step)
-        return json.loads(file.read_text()) if file.exists() else None
+        return read_metrics(self._file(step))
 
     def evaluate(self, step: int, state: TrainState) -> dict[str, float]:
         """Metrics of the encoder in `state`, which is that of `step`; those that are kept, if there are any."""
@@ -103,6 +102,20 @@ class Evaluator:
             largest = max(row.shape[1] for row in overlays.values())
             rows = [enlarge(row, largest // row.shape[1]) for row in overlays.values()]
             self._reporter.picture(step, name, sheet(rows, captions=captions))
+
+
+def read_metrics(file: epath.Path) -> dict[str, float] | None:
+    """What an evaluation has written; None, with a warning if it is damaged, where there is nothing to read."""
+    if not file.exists():
+        return None
+    try:
+        metrics = json.loads(file.read_text())
+    except (ValueError, RecursionError):
+        metrics = None
+    if isinstance(metrics, dict) and all(isinstance(value, float) for value in metrics.values()):
+        return metrics
+    logging.warning("%s is damaged or not of an evaluation: the step is evaluated again", file)
+    return None
 
 
 def faces_to_draw(source: RecordSource, size: int, *, skip_corrupt: bool = False) -> np.ndarray:

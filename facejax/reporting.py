@@ -30,32 +30,70 @@ MAY_CHANGE = (
 )
 UPLOAD_SECONDS = 60  # between copies of TensorBoard's files to a URL
 MAY_CHANGE_IN_DATA = ("num_workers", "skip_corrupt")
+LEFT_BEHIND = ("evaluations", "pictures", "tensorboard")  # by a run that ended before its first checkpoint
+
+
+def has_checkpoint(workdir) -> bool:
+    """Whether a run has saved a complete checkpoint in the workdir, whole or damaged."""
+    return any(path.name.isdigit() for path in (epath.Path(workdir) / "checkpoints").glob("*"))
+
+
+def check_workdir(workdir, config) -> str:
+    """Whether a run of this config may have the workdir; writes nothing.
+
+    Returns:
+      How an earlier run there, which left no checkpoint, differs from this one; empty if nothing is in the way.
+
+    Raises:
+      UserError: the workdir holds checkpoints of another config, or such that nobody can tell the config of; its
+        config.json is damaged or not of a run.
+    """
+    workdir = epath.Path(workdir)
+    file, begun = workdir / "config.json", has_checkpoint(workdir)
+    if not file.exists():
+        if begun:
+            raise UserError(f"{workdir} holds checkpoints but no config.json: choose another --workdir")
+        return ""
+    try:
+        before = json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{file} is damaged ({error}): choose another --workdir, or put back the config of this run"
+        ) from error
+    if not isinstance(before, dict) or not isinstance(before.get("method"), str):
+        raise UserError(f"{file} is not the config of a run of facejax: choose another --workdir")
+    differing = sorted(_differences(before, _as_json(config)))
+    differences = "; ".join(differing[:5]) + " ..." * (len(differing) > 5)
+    if differing and begun:
+        raise UserError(
+            f"{workdir} holds another config's run: {differences}: choose another --workdir, or the config that is "
+            "written in its config.json"
+        )
+    return differences
 
 
 def claim_workdir(workdir, config) -> None:
-    """Writes config and versions into a new workdir; in one that has them, checks that the run is the same.
+    """Writes config and versions into the workdir; clears what a run of another config left there without a checkpoint.
 
     Raises:
-      UserError: the workdir holds the run of another config, or checkpoints that nobody can tell the config of.
+      UserError: see `check_workdir`.
     """
-    workdir = epath.Path(workdir)
-    file = workdir / "config.json"
-    wanted = json.loads(config.to_json_best_effort())
-    if file.exists():
-        differing = sorted(_differences(json.loads(file.read_text()), wanted))
-        if differing:
-            raise UserError(
-                f"{workdir} holds another config's run: {'; '.join(differing[:5])}{' ...' * (len(differing) > 5)}: "
-                "choose another --workdir, or the config that is written in its config.json"
-            )
-    elif (workdir / "checkpoints").exists():
-        raise UserError(f"{workdir} holds checkpoints but no config.json: choose another --workdir")
+    workdir, differences = epath.Path(workdir), check_workdir(workdir, config)
     if jax.process_index() == 0:
-        write_json(file, wanted)
+        if differences:
+            logging.info("%s held another config's run without a checkpoint (%s): it is replaced", workdir, differences)
+            for name in LEFT_BEHIND:
+                if (workdir / name).exists():
+                    (workdir / name).rmtree()
+        write_json(workdir / "config.json", _as_json(config))
         versions = {name: _version(name) for name in PACKAGES}
         devices = [f"{device.platform} {device.device_kind}" for device in jax.devices()]
         machine = {"python": platform.python_version(), "devices": {d: devices.count(d) for d in sorted(set(devices))}}
         write_json(workdir / "versions.json", machine | versions)
+
+
+def _as_json(config):
+    return json.loads(config.to_json_best_effort())
 
 
 def _version(package):

@@ -22,7 +22,7 @@ from facejax.evaluator import Evaluator
 from facejax.files import write_json
 from facejax.finite_loss import FiniteLoss
 from facejax.interruptions import stop_signals
-from facejax.reporting import Progress, Reporter, claim_workdir, profiling, progress_line
+from facejax.reporting import Progress, Reporter, check_workdir, claim_workdir, has_checkpoint, profiling, progress_line
 
 INIT, STEPS = 0, 1  # what the two random streams of a run are for
 # Data sets of the experiments whose converter has another name than their folder.
@@ -47,17 +47,18 @@ def train(config, workdir) -> dict:
     workdir = paths.resolve(workdir, "--workdir")
     paths.check_holds_checkpoints(workdir, "--workdir")
 
+    # --- What can be wrong is found before anything is rendered, initialised or compiled
     evaluations = check(config).evaluations
-
-    # --- Mesh and data
     mesh = sharding.make_mesh(config.mesh)
     sharding.check_batch_size(config.batch_size, mesh)
-    folders = {config.data.folder} | {evaluation.data for evaluation in evaluations.values()}
-    embedded.render_if_missing(config.get("synthetic_faces"), needed=folders)
-    source = open_training_split(config)
-    splits = open_evaluation_splits(evaluations)
+    check_workdir(workdir, config)
+    method = methods.create(config, steps_per_epoch=1, total_steps=config.epochs)  # what it needs has no schedule
+    if not has_checkpoint(workdir):
+        method.check_start()
+
+    # --- Data
+    splits, source, order = prepare_data(config, evaluations, method)
     evaluations = suite.without_unlabelled(evaluations, splits)
-    order = training_order(config, source)
     steps_per_epoch, total_steps = order.steps_per_epoch, config.epochs * order.steps_per_epoch
     logging.info(
         "%d images, %d epochs of %d steps of %d images, on %d x %s",
@@ -67,7 +68,6 @@ def train(config, workdir) -> dict:
     # --- Method
     method = methods.create(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     batch = abstract_batch(config, method, source)
-    check_labels(source, method.num_classes, skip_corrupt=config.data.skip_corrupt)
     claim_workdir(workdir, config)  # not before: a config that cannot work leaves nothing behind
 
     # --- State: that of the newest complete checkpoint, or a fresh one
@@ -171,15 +171,102 @@ def converter_hint(folder) -> str:
     return f"convert it first: python -m data_prep.{converter} --source=DIR --out={folder}"
 
 
-def open_training_split(config) -> records.RecordSource:
-    """The records that `config.data` names; of a recognition method, the few that it names of them.
+def prepare_data(config, evaluations, method):
+    """Opens all that a run reads, and renders the synthetic faces of it that are not there.
+
+    Nothing is rendered before all else is there and what will be rendered is known to suit the config.
+
+    Args:
+      config: the experiment's.
+      evaluations: by name.
+      method: for the fields that it reads and the classes that it was built for.
+
+    Returns:
+      (folder, split) -> records; the training records among them, as `config.data` chooses them; their order.
+
+    Raises:
+      UserError: records are not there, too few, damaged, or lack a field; labels are no classes of the method.
+    """
+    training = (config.data.folder, config.data.split)
+    places = {training: "config.data.folder"}
+    for name, evaluation in evaluations.items():
+        for split in evaluation.splits():
+            places.setdefault((evaluation.data, split), f"config.evaluations.{name}.data")
+    faces = config.get("synthetic_faces")
+    planned = embedded.planned(faces, places)
+    splits = open_splits(config, {place: key for place, key in places.items() if place not in planned}) | planned
+    check_fields(evaluations, splits)
+    if training not in planned or planned[training].has_labels(label_fields(config)):
+        source, order = training_records(config, splits[training], method)
+    embedded.render_if_missing(faces, needed={folder for folder, _ in places})
+    splits |= open_splits(config, {place: places[place] for place in planned})
+    if training in planned:
+        source, order = training_records(config, splits[training], method)
+    return splits, source, order
+
+
+def open_splits(config, places) -> dict[tuple[str, str], records.RecordSource]:
+    """(folder, split) -> records.
+
+    Args:
+      config: the experiment's.
+      places: (folder, split) -> key of the config that names the folder.
 
     Raises:
       UserError: they are not there, or damaged.
     """
+    skip = config.data.skip_corrupt
+    return {
+        (folder, split): records.open_split(
+            paths.resolve(folder, key), split, hint=converter_hint(folder), skip_corrupt=skip
+        )
+        for (folder, split), key in places.items()
+    }
+
+
+def check_fields(evaluations, splits) -> None:
+    """Raises `UserError` for a field that an evaluation needs and the records lack."""
+    for name, evaluation in evaluations.items():
+        for split, fields in evaluation.splits().items():
+            there = splits[evaluation.data, split]
+            missing = sorted(fields - there.features.keys())
+            if missing and not (evaluation.optional and evaluation.label in missing):
+                raise UserError(
+                    f"config.evaluations.{name}: {there} has no field '{missing[0]}'; it has: "
+                    f"{', '.join(sorted(there.features))}"
+                )
+
+
+def label_fields(config) -> set[str]:
+    """The fields of the training records by which they are chosen, grouped or classified."""
+    label = config.data.get("label")
+    return {*config.data.get("hierarchy", ()), *([label] if label else [])}
+
+
+def training_records(config, source, method):
+    """The training records, as `config.data` chooses them, and their order.
+
+    Args:
+      config: the experiment's.
+      source: all records of the training split.
+      method: for the fields that it reads and the classes that it was built for.
+
+    Raises:
+      UserError: they lack a field, are too few for a batch, or have labels that are no classes of the method.
+    """
+    abstract_batch(config, method, source)
+    source = chosen_records(config, source)
+    check_labels(source, method.num_classes, skip_corrupt=config.data.skip_corrupt)
+    return source, training_order(config, source)
+
+
+def chosen_records(config, source) -> records.RecordSource | few_shot.Subset:
+    """The records of a split that `config.data` asks for: all, or some classes and some images of each.
+
+    Raises:
+      UserError: the records lack the field that tells the classes, or none would be left.
+    """
     data = config.data
-    folder = paths.resolve(data.folder, "config.data.folder")
-    source = records.open_split(folder, data.split, hint=converter_hint(data.folder), skip_corrupt=data.skip_corrupt)
     if data.get("images_per_class", 0) or data.get("class_share", 1.0) < 1:
         return few_shot.subset(
             source,
@@ -190,12 +277,6 @@ def open_training_split(config) -> records.RecordSource:
             skip_corrupt=data.skip_corrupt,
         )
     return source
-
-
-def open_evaluation_splits(evaluations) -> dict[tuple[str, str], records.RecordSource]:
-    """(folder, split) -> records, of all that are evaluated on: what is missing is told now, not after hours."""
-    names = {(evaluation.data, split) for evaluation in evaluations.values() for split in evaluation.splits()}
-    return {(folder, split): records.open_split(folder, split, hint=converter_hint(folder)) for folder, split in names}
 
 
 def check_labels(source, num_classes, *, skip_corrupt: bool) -> None:

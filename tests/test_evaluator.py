@@ -1,4 +1,4 @@
-"""What a run does with damaged records when it evaluates and draws."""
+"""What a run does with damaged records when it evaluates and draws, and with damaged results."""
 
 import types
 from unittest import mock
@@ -7,12 +7,14 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from etils import epath
 
 from facejax import evaluator, main, sharding, train
 from facejax.data import records
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
 from facejax.evaluation import suite
+from facejax.files import write_json
 
 SIZE, RECORDS = 8, 21
 FEATURES = {"image": tfds.features.Image(encoding_format="png"), "identity": np.int64}
@@ -110,3 +112,21 @@ def test_a_run_that_meets_a_damaged_record_names_the_option(monkeypatch):
     monkeypatch.setattr(sharding, "join_cluster", mock.Mock())
     with pytest.raises(UserError, match=r"record 3: checksum .*--config\.data\.skip_corrupt=True"):
         main.run(None)
+
+
+def test_metrics_are_read_back(tmp_path):
+    file = epath.Path(tmp_path) / "step_00000000.json"
+    assert evaluator.read_metrics(file) is None
+    write_json(file, {"identity/knn_accuracy": 0.25, "pose/mae": 1.0})
+    assert evaluator.read_metrics(file) == {"identity/knn_accuracy": 0.25, "pose/mae": 1.0}
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"identity/knn', "\x00\x00", "[0.5]", "0.5", '{"identity/knn_accuracy": "high"}', "[" * 100_000]
+)
+def test_damaged_ones_are_named_and_done_again(tmp_path, caplog, content):
+    file = epath.Path(tmp_path) / "step_00000000.json"
+    file.write_text(content)
+    with caplog.at_level("WARNING"):
+        assert evaluator.read_metrics(file) is None
+    assert "step_00000000.json is damaged" in caplog.text and "evaluated again" in caplog.text

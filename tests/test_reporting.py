@@ -10,6 +10,7 @@ from tensorboardX.proto import event_pb2
 from facejax import reporting
 from facejax.data import tfrecord
 from facejax.errors import UserError
+from facejax.files import write_json
 
 
 def config(**changes):
@@ -29,15 +30,61 @@ def test_the_same_run_may_go_on_with_other_logging_and_workers(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["log_every_steps"] == 50
 
 
+def save_a_checkpoint(workdir):
+    (workdir / "checkpoints" / "100").mkdir(parents=True)
+
+
 def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):
     reporting.claim_workdir(tmp_path, config())
+    save_a_checkpoint(tmp_path)
     with pytest.raises(UserError, match=r"another config's run: batch_size was 8, is 16; data.folder was 'a', is 'b'"):
         reporting.claim_workdir(tmp_path, config(batch_size=16, data={"folder": "b", "num_workers": 0}))
     assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 8
 
 
-def test_checkpoints_without_a_config_are_refused(tmp_path):
+def test_a_run_without_a_checkpoint_is_replaced(tmp_path, caplog):
+    reporting.claim_workdir(tmp_path, config())
     (tmp_path / "checkpoints").mkdir()
+    for left in ("evaluations/step_00000000.json", "notes.txt"):
+        write_json(tmp_path / left, {"identity/knn_accuracy": 0.5})
+    with caplog.at_level("INFO"):
+        reporting.claim_workdir(tmp_path, config(batch_size=16))
+    assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 16
+    assert not (tmp_path / "evaluations").exists()  # what the other config's encoder was worth
+    assert (tmp_path / "notes.txt").exists()
+    assert "held another config's run without a checkpoint (batch_size was 8, is 16): it is replaced" in caplog.text
+
+
+def test_a_run_that_starts_again_keeps_its_evaluations(tmp_path):
+    reporting.claim_workdir(tmp_path, config())
+    write_json(tmp_path / "evaluations" / "step_00000000.json", {})
+    reporting.claim_workdir(tmp_path, config())
+    assert (tmp_path / "evaluations" / "step_00000000.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"method": "fra", "batch_', r"config\.json is damaged \(Unterminated string"),
+        ("", r"config\.json is damaged"),
+        ("\x00" * 20, r"config\.json is damaged"),
+        ("[" * 100_000, r"config\.json is (damaged|not the config)"),
+        ("[1, 2]", r"config\.json is not the config of a run of facejax"),
+        ('{"architectures": ["ViTModel"]}', r"config\.json is not the config of a run of facejax"),
+    ],
+)
+@pytest.mark.parametrize("begun", [False, True])
+def test_config_that_is_damaged_or_foreign(tmp_path, content, message, begun):
+    (tmp_path / "config.json").write_text(content)
+    if begun:
+        save_a_checkpoint(tmp_path)
+    with pytest.raises(UserError, match=message):
+        reporting.claim_workdir(tmp_path, config())
+    assert (tmp_path / "config.json").read_text() == content
+
+
+def test_checkpoints_without_a_config_are_refused(tmp_path):
+    save_a_checkpoint(tmp_path)
     with pytest.raises(UserError, match=r"no config\.json"):
         reporting.claim_workdir(tmp_path, config())
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import tiny_experiment
 
+from data_prep import synthetic_faces
+from experiments import fra_r50, part_fvit_supervised, pcl_voxceleb
 from facejax import train
 from facejax.data import few_shot, records
 from facejax.errors import UserError
@@ -27,13 +29,12 @@ config = tiny_experiment.get_config(f"{sys.argv[1]},{sys.argv[2]}")
 if sys.argv[3] == "fsdp":
     config.sharding = ((r"kernel$", "fsdp"),)
 mesh = sharding.make_mesh(config.mesh)
-source = train.open_training_split(config)
 # The paper's run begins with steps far smaller than these: larger ones blow up what float32 rounds differently.
 method = methods.create(config, steps_per_epoch=20, total_steps=100)
+_, source, order = train.prepare_data(config, {}, method)
 batch = train.abstract_batch(config, method, source)
 initial_state, abstract_state = train.prepare_state(config, method, mesh, batch)
 step = train.compile_step(method, mesh, batch, abstract_state)
-order = train.training_order(config, source)
 batches = train.training_batches(config, source, order, mesh, method.fields)
 state, losses = initial_state(), []
 for _ in range(3):
@@ -122,3 +123,44 @@ def test_labels_of_a_subset_are_counted_anew(faces):
 )
 def test_what_converts_a_data_set(folder, hint):
     assert hint in train.converter_hint(folder)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "changes", "message"),
+    [
+        (fra_r50, {"view1.flip": 1.5}, r"config\.view1\.flip = 1\.5"),
+        (fra_r50, {"batch_size": 3008}, r"synthetic_faces_64 \(train\), to be rendered: 3000 records are fewer than"),
+        (fra_r50, {"data.split": "training"}, r"has no split 'training'; it has train, test"),
+        (fra_r50, {"evaluations.pose.label": "poise"}, r"evaluations\.pose: .* has no field 'poise'; it has: .*pose"),
+        (fra_r50, {"evaluations.pose.groups": "who"}, r"evaluations\.pose: .* has no field 'who'"),
+        (fra_r50, {"evaluations.pose.data": "datasets/biwi"}, r"no data set at datasets/biwi; .*data_prep\.biwi"),
+        (fra_r50, {"data.folder": "datasets/none"}, r"no data set at datasets/none"),
+        (pcl_voxceleb, {"data.hierarchy": ("video",)}, r"hierarchy: .* has no field 'video'"),
+        (pcl_voxceleb, {"batches.face": 256, "batch_size": 304}, r"has 250 items .*fewer than the 2\d\d of a batch"),
+        (part_fvit_supervised, {"classifier.num_classes": 249}, r"they are 0 to 249; set it to 250"),
+        (part_fvit_supervised, {"data.label": "age"}, r"has no field 'age'"),
+    ],
+)
+def test_what_is_wrong_is_found_before_faces_are_rendered(experiment, changes, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(synthetic_faces, "generate", lambda *_, **__: pytest.fail("rendered"))
+    config = experiment.get_config("demo")
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=message):
+        train.train(config, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_right_is_rendered(tmp_path, monkeypatch):
+    class Rendered(Exception):
+        pass
+
+    def render(*_, **__):
+        raise Rendered
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(synthetic_faces, "generate", render)
+    for experiment in (fra_r50, pcl_voxceleb, part_fvit_supervised):
+        with pytest.raises(Rendered):
+            train.train(experiment.get_config("demo"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

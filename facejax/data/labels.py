@@ -78,7 +78,7 @@ def read(
     if not rows:
         raise UserError(f"{source}: not one record can be read; copy or convert the data again")
     indices, *columns = (np.array(column) for column in zip(*rows, strict=True))
-    if len(indices) == len(source):
+    if len(indices) == len(source) and source.folder.exists():  # not of records that are still to be rendered
         content = io.BytesIO()
         np.savez_compressed(content, **dict(zip(fields, columns, strict=True)))
         with contextlib.suppress(UserError, OSError):  # a folder that cannot be written: the labels live in memory

@@ -25,6 +25,8 @@ class Method:
       num_classes: label field -> number of classes that the method was built for; labels are below it.
       start_from: `state -> state`, called once outside of jit on a fresh state: puts weights from files that the config
         names in the place of random ones, each on the devices where it belongs.
+      check_start: raises `UserError` where weights that the config names are not there, of another kind, or do not fit;
+        it reads no more than it must for that, and computes nothing.
       evaluated: `state -> variables` for `encode` and `pictures`: those of the online network, or its teacher's.
     """
 
@@ -35,4 +37,5 @@ class Method:
     fields: tuple[str, ...] = ("image",)
     num_classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     start_from: Callable[[TrainState], TrainState] = lambda state: state
+    check_start: Callable[[], None] = lambda: None
     evaluated: Callable[[TrainState], Any] = lambda state: state.variables

@@ -1,13 +1,14 @@
 """Synthetic faces: the labels against the pictures, and the records."""
 
 import cv2
+import ml_collections
 import numpy as np
 import pytest
 
 from data_prep import synthetic_faces
 from data_prep.face_renderer import scenes
 from data_prep.face_renderer.appearance import REGIONS
-from facejax.data import images, records
+from facejax.data import embedded, images, records
 from facejax.errors import UserError
 
 SIZE = 40
@@ -180,13 +181,24 @@ def test_command_writes_readable_records(tmp_path, capsys, file_format):
         synthetic_faces.main([f"--out={out}", f"--size={SIZE}", "--train_identities=3", "--test_identities=2",
                               "--images_per_identity=3", f"--seed={SEED}", f"--format={file_format}"])  # fmt: skip
 
+    settings = ml_collections.ConfigDict(
+        dict(folder=str(tmp_path / "faces"), size=SIZE, train_identities=3, test_identities=2, images_per_identity=3)
+    )
+    planned = {split: embedded.PlannedSplit(settings, split) for split in ("train", "test")}
+    assert embedded.planned(settings, [(settings.folder, "train"), ("elsewhere", "train")]).keys() == {
+        (settings.folder, "train")
+    }
     command(tmp_path / "faces")
+    assert embedded.planned(settings, [(settings.folder, "train")]) == {}
     assert "train: 9 records, 3 identities" in capsys.readouterr().out
     people = {}
     for split, count in (("train", 9), ("test", 6)):
         source = records.open_split(tmp_path / "faces", split)
         assert len(source) == count
         people[split] = {int(source[i]["identity"]) for i in range(count)}
+        plan = planned[split]  # what a run knew of them before
+        assert len(plan) == count and plan.features.keys() == source.features.keys()
+        assert all(plan[i]["identity"] == source[i]["identity"] for i in range(count))
     assert people == {"train": {0, 1, 2}, "test": {3, 4}}
 
     record, scene = records.open_split(tmp_path / "faces", "train")[4], scenes.scene(SEED, 1, 1)
