@@ -3,10 +3,14 @@
 python -m facejax.main --config=experiments/NAME.py[:ARG] --workdir=DIR [--config.key=value ...]
 """
 
+import itertools
 import logging as python_logging
 import os
 import re
+import sys
+import traceback
 
+import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -17,6 +21,7 @@ flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pict
 flags.DEFINE_string("coordinator_address", None, "host:port of process 0, where no cluster manager tells it")
 flags.DEFINE_integer("num_processes", None, "how many processes train together, with --coordinator_address")
 flags.DEFINE_integer("process_id", None, "which of them this one is, with --coordinator_address")
+flags.DEFINE_bool("helpconfig", False, "list the keys of a config with type, range and meaning, then exit")
 FLAGS = flags.FLAGS
 
 
@@ -24,29 +29,79 @@ def parse_flags(argv):
     """Parses the command line; what is wrong with it is a UserError of one line."""
     try:
         rest = FLAGS(argv)
-        if len(rest) > 1:
-            raise UserError(f"unexpected argument {rest[1]!r}: flags look like --config=FILE --workdir=DIR")
-        for name in ("config", "workdir"):
-            if not FLAGS[name].value and FLAGS[name].value is None:
-                raise UserError(
-                    f"--{name} is missing: python -m facejax.main --config=experiments/NAME.py --workdir=DIR"
-                )
-        FLAGS.config.keys()  # a config file that could not be read says so on first use
-    except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(_parse_failure(argv, error)) from error
+        config = FLAGS["config"].value
+        hasattr(config, "keys")  # what stands for a file that is not there raises on first use
+    except UserError:
+        raise
+    except Exception as error:  # whatever a config file does
+        raise UserError(_parse_failure(_config_argument(argv), error)) from error
+    if len(rest) > 1:
+        raise UserError(f"unexpected argument {rest[1]!r}: flags look like --config=FILE --workdir=DIR")
+    named = _config_argument(argv)
+    if FLAGS.helpconfig:
+        from facejax.config_schema.description import describe, describe_all  # all methods, and JAX with them
+
+        print(describe_all() if named is None else describe(_config_dict(named, config)), end="")
+        sys.exit(0)
+    for name, value in (("config", named), ("workdir", FLAGS.workdir)):
+        if not value:
+            raise UserError(_left_out(name, value))
+    _config_dict(named, config)
     return rest
 
 
-def _parse_failure(argv, error) -> str:
-    config = next((arg.partition("=")[2] for arg in argv if arg.startswith("--config=")), None)
-    file = (config or "").split(":")[0]
+def _config_argument(argv) -> str | None:
+    """What follows `--config`, or None; the flag's own value is what the file makes of it."""
+    for argument, following in itertools.zip_longest(argv[1:], argv[2:]):
+        flag, equals, value = argument.lstrip("-").partition("=")
+        if flag == "config" and argument.startswith("-"):
+            return value if equals else following
+    return None
+
+
+def _left_out(name: str, value: str | None) -> str:
+    state = "missing" if value is None else "empty"
+    return f"--{name} is {state}: python -m facejax.main --config=experiments/NAME.py --workdir=DIR"
+
+
+def _config_dict(named: str, config) -> ml_collections.ConfigDict:
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(
+            f"--config={named}: get_config returns {'nothing' if config is None else f'a {type(config).__name__}'}; "
+            "it must return an ml_collections.ConfigDict"
+        )
+    return config
+
+
+def _parse_failure(named: str | None, error: Exception) -> str:
+    """One line for what went wrong while the command line, and with it the config file, was read."""
     text = str(error.args[0]) if error.args else str(error)  # a KeyError's own text would be quoted once more
-    if config is not None and "Failed loading config file" in text:
-        return f"--config={config}: there is no file {file}; the experiments that exist are in experiments/"
-    if isinstance(error, (AttributeError, KeyError)) and config is not None:
+    if not named:
+        return text if named is None else _left_out("config", named)
+    file, where = named.split(":")[0], f"--config={named}"
+    if "Failed loading config file" in text:
+        return f"{where}: there is no file {file}; the experiments that exist are in experiments/"
+    cause = error
+    while "Error whilst parsing config file" in str(cause) and cause.__context__:
+        cause = cause.__context__  # what the file raised, before ml_collections and absl wrapped it
+    if isinstance(cause, SyntaxError):
+        return f"{where}: {cause.filename}, line {cause.lineno}: {cause.msg}"
+    if str(cause).endswith("has no attribute 'get_config'"):
+        return f"{where}: {file} has no function get_config(arg=None) that returns the config"
+    lines = [line for path, line in _places(cause) if os.path.realpath(path) == os.path.realpath(file)]
+    if lines and not isinstance(cause, ValueError):  # which is how an experiment refuses its argument
+        return f"{where}: {file}, line {lines[-1]}: {type(cause).__name__}: {cause}"
+    if cause is not error or lines:
+        return f"{where}: {cause}"
+    if isinstance(error, AttributeError | KeyError):
         key, meant = re.search(r"\w+", text), re.search(r'Did you mean "(\S+)"', text)
         return f"the config has no key '{key[0]}'; " + (f"did you mean '{meant[1]}'?" if meant else f"see {file}")
-    return text.splitlines()[-1] if "Error whilst parsing config file" in text else text
+    return text
+
+
+def _places(error: Exception) -> list[tuple[str, int]]:
+    """File and line of every frame that the error passed, the innermost last."""
+    return [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
 
 
 def run(_) -> None:

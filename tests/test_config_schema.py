@@ -6,8 +6,10 @@ import pathlib
 import ml_collections
 import pytest
 
+from data_prep import synthetic_faces
 from facejax import methods
 from facejax.config_schema.check import check
+from facejax.config_schema.description import describe, describe_all
 from facejax.config_schema.fields import section
 from facejax.config_schema.methods import SCHEMAS
 from facejax.errors import UserError
@@ -125,10 +127,10 @@ CASES = [  # experiment, key, value, what the error says after the key
     ("fra_r50", "checkpoint.keep_period", -1, WHOLE),
     ("fra_r50", "log_every_steps", 0, POSITIVE_WHOLE),
     ("fra_r50", "evaluate_every_steps", -1, WHOLE),
-    ("fra_r50", "profile_steps", (5,), "must be () or two whole numbers, 1 or more, in order"),
-    ("fra_r50", "profile_steps", (9, 5), "must be () or two whole numbers, 1 or more, in order"),
-    ("fra_r50", "profile_steps", (0, 5), "must be () or two whole numbers, 1 or more, in order"),
-    ("fra_r50", "profile_steps", 5, "must be () or two whole numbers, 1 or more, in order"),
+    ("fra_r50", "profile_steps", (5,), "must be two whole numbers, 1 or more, in order; or ()"),
+    ("fra_r50", "profile_steps", (9, 5), "must be two whole numbers, 1 or more, in order; or ()"),
+    ("fra_r50", "profile_steps", (0, 5), "must be two whole numbers, 1 or more, in order; or ()"),
+    ("fra_r50", "profile_steps", 5, "must be two whole numbers, 1 or more, in order; or ()"),
     ("fra_r50", "mesh.data", 0, "must be a dict: axis -> 1 or more, or once -1"),
     ("fra_r50", "mesh.model", -1, "only one axis may have the size -1"),
     ("fra_r50", "mesh", {"model": 1}, "there is no axis 'data'"),
@@ -137,6 +139,8 @@ CASES = [  # experiment, key, value, what the error says after the key
     ("fra_r50", "sharding", (("kernel$", "fdsp"),), "must be a tuple of (regular expression, 'fsdp' or a tuple"),
     ("fra_r50", "sharding", (("kernel$", ("model",)),), "names the axis 'model'; config.mesh has data"),
     ("fra_r50", "synthetic_faces.train_identities", 0, POSITIVE_WHOLE),
+    ("fra_r50", "synthetic_faces.size", synthetic_faces.SIZES[0] - 1, "a whole number, 16 to 256"),
+    ("fra_r50", "synthetic_faces.size", synthetic_faces.SIZES[1] + 1, "a whole number, 16 to 256"),
     ("fra_r50", "synthetic_faces.seed", -1, "must be a whole number"),
     ("fra_r50", "evaluations.identity.k", 0, POSITIVE_WHOLE),
     ("fra_r50", "evaluations.identity.probes", ("kn",), "must be a tuple of some of knn, retrieval, linear"),
@@ -248,3 +252,20 @@ def test_lists_count_as_tuples():
     values = config.to_dict() | {"profile_steps": [3, 5], "sharding": [["kernel$", "fsdp"]]}
     experiment = check(ml_collections.ConfigDict(values))
     assert experiment.profile_steps == (3, 5) and experiment.sharding == (("kernel$", "fsdp"),)
+
+
+def test_page_of_all_keys_is_up_to_date():
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "config.md").read_text()
+    assert page == describe_all(), "python -m facejax.main --helpconfig > docs/config.md"
+    assert max(map(len, page.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_key_of_an_experiment_is_described_with_its_value(name):
+    config = importlib.import_module(f"experiments.{name}").get_config("demo")
+    told = " ".join(describe(config).split())
+    for key, value in flatten(config.to_dict()):
+        if key.startswith("mesh."):
+            continue  # its axes are a value
+        assert f"- `{key}` = {' '.join(repr(value).split())} (" in told
+    assert "`mesh` = {'data': -1} (a dict" in told

@@ -14,7 +14,7 @@ from facejax.errors import UserError
 
 
 def check(config) -> Experiment:
-    """Checks every key of a config, before anything is computed.
+    """Checks a config before anything is computed: every key by itself, then those that must go together.
 
     Args:
       config: an experiment's `ml_collections.ConfigDict`.
@@ -23,8 +23,25 @@ def check(config) -> Experiment:
       Its values, as the schema of its method holds them.
 
     Raises:
-      UserError: a key that does not exist or is missing, a value of a wrong type or out of range, or values that do not
-        go together. It names the key, the value and what it must be.
+      UserError: see `check_keys`; or values that do not go together, or what to start from is left open.
+    """
+    experiment = check_keys(config)
+    experiment.check_together()
+    return experiment
+
+
+def check_keys(config) -> Experiment:
+    """Checks every key of a config by itself.
+
+    Args:
+      config: an experiment's `ml_collections.ConfigDict`.
+
+    Returns:
+      Its values, as the schema of its method holds them.
+
+    Raises:
+      UserError: a key that does not exist or is missing, a value of a wrong type or out of range. It names the key, the
+        value and what it must be.
     """
     try:
         values = _with_tuples(config.to_dict())
@@ -37,13 +54,11 @@ def check(config) -> Experiment:
         raise UserError(f"config.method = {method!r}: unknown method; there are: {', '.join(SCHEMAS)}")
     schema = SCHEMAS[method]
     try:
-        experiment = schema.model_validate(values)
+        return schema.model_validate(values)
     except ValidationError as error:
         first, *others = dict.fromkeys(_one_line(schema, values, found) for found in error.errors())
         more = f" (and {len(others)} more, the next: {others[0].partition(':')[0]})" if others else ""
         raise UserError(first + more) from None
-    experiment.check_together()
-    return experiment
 
 
 def _with_tuples(value: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Literal
 from facejax.config_schema.fields import (
     Axes,
     Count,
+    FaceSize,
     Folder,
     Fraction,
     PositiveCount,
@@ -50,18 +51,18 @@ class SyntheticFaces(Section):
     """The embedded data set, rendered where a run needs its folder and the folder does not exist."""
 
     folder: Folder = key("where the faces are rendered to, and read from by every key that names the same folder")
-    size: PositiveCount = key("side of a face, pixels, 16 to 256")
+    size: FaceSize = key("side of a face, pixels")
     train_identities: PositiveCount = key("people in the split 'train'")
     test_identities: PositiveCount = key("other people, in the split 'test'")
     images_per_identity: PositiveCount = key("images of each of them")
-    seed: Seed = key("of everything that is drawn by chance")
+    seed: Seed = key("seed of everything that is drawn by chance")
 
 
 class Experiment(Section):
     """What the training loop reads of every config."""
 
     method: Text = key("what is learned")
-    seed: Seed = key("of the initial parameters, the order of the records and the random views")
+    seed: Seed = key("seed of the initial parameters, the order of the records and the random views")
     epochs: PositiveCount = key("passes over the training records, after which the run ends")
     batch_size: PositiveCount = key("records a step, over all devices")
     image_size: PositiveCount = key("side of the images that the network sees, pixels")

@@ -85,6 +85,7 @@ Source = Annotated[str, Field(title="a path or URL, or 'random'")]
 Count = Annotated[int, Field(ge=0, title="a whole number, 0 or more")]
 PositiveCount = Annotated[int, Field(ge=1, title="a whole number, 1 or more")]
 OddCount = Annotated[int, Field(ge=1, title="an odd whole number, 1 or more"), AfterValidator(_odd)]
+FaceSize = Annotated[int, Field(ge=16, le=256, title="a whole number, 16 to 256")]
 Seed = Annotated[int, Field(ge=0, lt=2**32, title="a whole number, 0 to 2**32 - 1")]
 
 Number = Annotated[float, Field(title="a number")]
@@ -115,7 +116,7 @@ Epochs = Annotated[
 ]
 Steps = Annotated[
     tuple[()] | Annotated[tuple[PositiveCount, PositiveCount], AfterValidator(_ascending)],
-    Field(title="() or two whole numbers, 1 or more, in order"),
+    Field(title="two whole numbers, 1 or more, in order; or ()"),
 ]
 
 Axes = Annotated[

@@ -60,7 +60,7 @@ class Evaluation(Section):
     )
     test_split: Text = key("split that is judged", default="test")
     k: PositiveCount = key("neighbours that vote in knn", default=20)
-    names: Names = key("of the label's entries; given, each has its metrics too, such as mae_yaw", default=())
+    names: Names = key("names of the label's entries; given, each has its metrics too, such as mae_yaw", default=())
     threshold: OptionalNumber = key(
         "for linear on intensities: positive from here on (action units: 2 of 5)", default=None
     )
