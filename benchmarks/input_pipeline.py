@@ -32,6 +32,7 @@ from PIL import Image
 from benchmarks.views import pillow_view
 from data_prep import conversion, image_folder, pictures, sources
 from experiments import fra_r50
+from facejax import processors
 from facejax.data import images, pipeline, records, views
 from facejax.files import write_atomically
 
@@ -228,7 +229,7 @@ def main() -> None:
         make_images(source, args.images)
         names = list(sources.image_names(source))
         size = sum((source / name).stat().st_size for name in names) / len(names)
-        cores = len(os.sched_getaffinity(0))
+        cores = processors.count()
         print(
             f"{len(names)} JPEGs of {SIDE} px, {size / 1e3:.1f} kB each; {cores} cores, load {os.getloadavg()[0]:.1f}"
         )

@@ -6,6 +6,7 @@ python -m data_prep.browse DIR [--out=FILE.html|FILE.png] [--split=NAME] [--samp
 import argparse
 import base64
 import html
+import logging
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from facejax import paths, pictures
 from facejax.data import images, records
+from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError, told_in_one_line
 from facejax.files import write_atomically
 
@@ -26,6 +28,8 @@ CELL = 192  # pixels of a sample on the page
 COUNTED = 50_000  # records of a split that are read to count its classes
 
 _DOT, _BOX, _HIDDEN = (90, 255, 120), (255, 210, 0), (255, 70, 70)
+NO_CLASS = "no class"  # what labels that are none of the classes are counted as
+
 _SHOWN_NUMBERS = 8
 _COLUMNS = 8
 _SHOWN_CLASSES = 100
@@ -93,7 +97,7 @@ def describe(record: Mapping[str, Any], features: Mapping[str, Any]) -> dict[str
         if isinstance(feature, tfds.features.Image) or name == "visibility" or len(_points(feature, value)):
             continue
         if isinstance(feature, tfds.features.ClassLabel):
-            texts[name] = feature.int2str(int(value)) if feature.names and value >= 0 else str(value)
+            texts[name] = feature.int2str(int(value)) if 0 <= value < feature.num_classes else str(value)
         elif isinstance(value, str):
             texts[name] = value
         elif np.size(value) > 1:
@@ -110,17 +114,38 @@ def class_counts(source: records.RecordSource, seed: int) -> tuple[dict[str, dic
     labels = {n: f for n, f in source.features.items() if isinstance(f, tfds.features.ClassLabel)}
     if not labels:
         return {}, 0
-    numbers = {name: np.zeros(feature.num_classes, int) for name, feature in labels.items()}
-    indices = _choose(len(source), COUNTED, seed)
+    numbers = {name: np.zeros(feature.num_classes + 1, int) for name, feature in labels.items()}  # the last: no class
+    indices, read = _choose(len(source), COUNTED, seed), 0
     for i in tqdm(indices, desc="counting classes", unit=" records", delay=2):
-        record = source[int(i)]
-        for name in labels:
-            numbers[name][record[name]] += 1
-    return {n: dict(zip(labels[n].names, numbers[n].tolist(), strict=True)) for n in labels}, len(indices)
+        try:
+            record = source[int(i)]
+        except CorruptRecord:
+            continue
+        read += 1
+        for name, feature in labels.items():
+            numbers[name][record[name] if 0 <= record[name] < feature.num_classes else -1] += 1
+    counts = {n: dict(zip(labels[n].names, numbers[n].tolist(), strict=False)) for n in labels}
+    return {n: c | ({NO_CLASS: int(numbers[n][-1])} if numbers[n][-1] else {}) for n, c in counts.items()}, read
 
 
 def _choose(length: int, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(length, min(count, length), replace=False))
+
+
+def _samples(source: records.RecordSource, samples: int, seed: int) -> tuple[list[tuple[dict, list]], list[str]]:
+    """Records drawn at random, each with its pictures; and what is wrong with those that cannot be shown."""
+    shown, damaged = [], []
+    for i in _choose(len(source), samples, seed).tolist():
+        try:
+            record = source[i]
+            shown.append((record, [draw(record, source.features), *_other_images(record, source.features)]))
+        except CorruptRecord as error:
+            damaged.append(str(error))
+        except ValueError as error:
+            damaged.append(f"{source.where(i)}: {error}")
+    for reason in damaged:
+        logging.warning("left out: %s", reason)
+    return shown, damaged
 
 
 def browse(folder, out: epath.Path, *, split: str = "", samples: int = 48, seed: int = 0) -> None:
@@ -143,7 +168,9 @@ def browse(folder, out: epath.Path, *, split: str = "", samples: int = 48, seed:
     if samples < 1:
         raise UserError(f"--samples={samples}: must be at least 1")
     counts = records.num_records(folder)
-    sources = {name: records.open_split(folder, name) for name in ([split] if split else sorted(counts))}
+    sources = {
+        name: records.open_split(folder, name, skip_corrupt=True) for name in ([split] if split else sorted(counts))
+    }
     if any("image" not in source.features for source in sources.values()):
         raise UserError(f"{folder} has no field 'image'")
     if out.suffix == ".html":
@@ -160,11 +187,13 @@ def _sheet(sources: Mapping[str, records.RecordSource], samples: int, seed: int)
         for field, numbers in class_counts(source, seed)[0].items():
             shown = [f"{name} {n}" for name, n in list(numbers.items())[:_SHOWN_CLASSES]]
             lines += textwrap.wrap(f"{field}: {', '.join(shown)}", columns * CELL // 8, initial_indent="    ")
-        chosen = [source[int(i)] for i in _choose(len(source), samples, seed)]
-        for start in range(0, len(chosen), columns):
-            row = chosen[start : start + columns]
-            rows.append([draw(record, source.features) for record in row])
-            captions.append([_caption(split, record, source.features) for record in row])
+        shown, _ = _samples(source, samples, seed)
+        for start in range(0, len(shown), columns):
+            row = shown[start : start + columns]
+            rows.append([drawn[0] for _, drawn in row])
+            captions.append([_caption(split, record, source.features) for record, _ in row])
+    if not rows:
+        raise UserError(f"{', '.join(map(str, sources.values()))}: no record that was drawn can be shown")
     sheet = pictures.sheet(rows, captions=captions)
     header = Image.new("RGB", (sheet.shape[1], 20 * len(lines) + 8), "white")
     font = ImageFont.load_default(14)
@@ -189,15 +218,17 @@ def _page(title: str, sources: Mapping[str, records.RecordSource], samples: int,
         counts, read = class_counts(source, seed)
         for field, numbers in counts.items():
             part = f", of {read} records drawn at random" if read < len(source) else ""
-            parts.append(f"<h3>{html.escape(field)}: {len(numbers)} classes{part}</h3>{_bars(numbers)}")
+            parts.append(
+                f"<h3>{html.escape(field)}: {len(numbers.keys() - {NO_CLASS})} classes{part}</h3>{_bars(numbers)}"
+            )
+        shown, damaged = _samples(source, samples, seed)
+        parts += [f"<p>left out: {html.escape(reason)}</p>" for reason in damaged]
         parts.append("<div class=samples>")
-        for i in _choose(len(source), samples, seed):
-            record = source[int(i)]
+        for record, drawn in shown:
             texts = "<br>".join(
                 f"{html.escape(n)}: {html.escape(t)}" for n, t in describe(record, source.features).items()
             )
-            shown = [draw(record, source.features), *_other_images(record, source.features)]
-            tags = "".join(f'<img src="data:image/png;base64,{_png(image)}">' for image in shown)
+            tags = "".join(f'<img src="data:image/png;base64,{_png(image)}">' for image in drawn)
             parts.append(f"<figure>{tags}<figcaption>{texts}</figcaption></figure>")
         parts.append("</div>")
     return "\n".join(parts)
@@ -218,9 +249,10 @@ def _other_images(record: Mapping[str, Any], features: Mapping[str, Any]) -> lis
     found = []
     for name, feature in features.items():
         if name != "image" and isinstance(feature, tfds.features.Image):
-            mask = cv2.imdecode(np.frombuffer(record[name], np.uint8), cv2.IMREAD_UNCHANGED)
+            data = np.frombuffer(record[name], np.uint8)
+            mask = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
             if mask is None:
-                raise UserError(f"the field '{name}' of a record is no image")
+                raise ValueError(f"the field '{name}' is no image")
             if mask.ndim == 2:
                 mask = pictures.region_colors(int(mask.max()) + 1).astype(np.uint8)[mask]
                 mask = cv2.resize(mask, None, fx=96 / len(mask), fy=96 / len(mask), interpolation=cv2.INTER_NEAREST)

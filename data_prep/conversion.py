@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from data_prep import pictures, sources
 from data_prep.sources import printable
-from facejax import paths
+from facejax import paths, processors
 from facejax.data import few_shot, records
 from facejax.data.records import Skipped
 from facejax.errors import UserError, told_in_one_line
@@ -341,7 +341,7 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
         examples = {split: _Examples(listings[split], chosen[split], make) for split in listings}
         workers = args.workers
         if workers is None:
-            workers = 0 if sum(map(len, examples.values())) < _FEW else _num_cores()
+            workers = 0 if sum(map(len, examples.values())) < _FEW else processors.count()
         options = {k: v for k, v in sorted(vars(args).items()) if k not in ("source", "out", "workers", "beam")}
         summary = {"data_set": dataset.name, "options": options, "splits": {}}
 
@@ -423,10 +423,6 @@ def _choose(dataset: Dataset, args: argparse.Namespace, features, listings: Mapp
         features = tfds.features.FeaturesDict({**features, field: tfds.features.ClassLabel(names=names)})
     listing.counted[field] = array.array("q", np.searchsorted(kept, labels).astype(np.int64).tobytes())
     return features, chosen, kept
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _summarise(written: records.SplitSummary, examples: _Examples, listing: _Listing, chosen, features) -> dict:

@@ -11,7 +11,10 @@ from typing import Any
 
 from facejax.errors import UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif",
+    ".jp2", ".heic", ".heif",
+)  # fmt: skip
 
 
 def inside(source: Path, name: str) -> str:
@@ -47,6 +50,10 @@ def read_file(source: Path, name: str, max_bytes: int) -> bytes:
         if error.errno != errno.ELOOP:
             raise
         descriptor = os.open(inside(source, name), _OPEN)  # a link
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        linked = os.path.islink(os.path.join(source, name))
+        raise ValueError("a link to a folder that contains the link: not followed" if linked else "not a file")
     with open(descriptor, "rb", buffering=0) as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -138,19 +145,45 @@ def _csv_rows(path: Path) -> Iterator[list[str]]:
 def image_names(source: Path, folder: str = "") -> Iterator[str]:
     """Names of all image files below a folder of the source, relative to the source, with slashes, in sorted order.
 
-    Hidden files and folders are left out, and what is not named as an image.
+    Hidden files and folders are left out, and what is not named as an image. A link to a folder outside of the source,
+    or to one that contains the link, is not followed but named as if it were an image: `read_file` says what it is.
     """
+    parts = folder.split("/")
+    above = [source.joinpath(*parts[:depth]) for depth in range(len(parts))] if folder else []
+    yield from _image_names(source, folder, frozenset(map(os.path.realpath, above)))
+
+
+def _image_names(source: Path, folder: str, above: frozenset[str]) -> Iterator[str]:
+    real = os.path.realpath(source / folder)
+    if os.path.islink(source / folder) and (real in above or not _is_inside(source, folder)):
+        yield folder
+        return
     for entry in _entries(source, folder):
         name = f"{folder}/{entry.name}" if folder else entry.name
-        if entry.is_dir():
-            yield from image_names(source, name)
+        if _is_folder(entry):
+            yield from _image_names(source, name, above | {real})
         elif entry.name.lower().endswith(IMAGE_SUFFIXES):
             yield name
 
 
+def _is_inside(source: Path, name: str) -> bool:
+    try:
+        inside(source, name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def folder_names(source: Path, folder: str = "") -> list[str]:
     """Names of the folders right in a folder of the source, sorted, without hidden ones."""
-    return [entry.name for entry in _entries(source, folder) if entry.is_dir()]
+    return [entry.name for entry in _entries(source, folder) if _is_folder(entry)]
 
 
 def people(source: Path, root: str, names: Sequence[str], first: int = 0) -> Iterator[tuple[dict[str, Any], str]]:
@@ -180,6 +213,8 @@ def _entries(source: Path, folder: str) -> list[os.DirEntry]:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} is missing; see --help for what --source holds") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def printable(text: str) -> str:

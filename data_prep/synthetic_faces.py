@@ -35,7 +35,7 @@ import tensorflow_datasets as tfds
 from data_prep.face_renderer import rendering, scenes
 from data_prep.face_renderer.appearance import REGIONS
 from data_prep.face_renderer.scenes import ACTION_UNITS, EXPRESSIONS
-from facejax import paths
+from facejax import paths, processors
 from facejax.data import records
 from facejax.errors import UserError, told_in_one_line
 
@@ -129,7 +129,7 @@ class _Split:
 
     def __iter__(self) -> Iterator[dict]:
         batches = [self.plan[start : start + _BATCH] for start in range(0, len(self.plan), _BATCH)]
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = processors.count()
         with ThreadPoolExecutor(threads) as pool:
             pending = []
             for batch in batches:

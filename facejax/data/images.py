@@ -6,13 +6,14 @@ import struct
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192; more is taken for a decompression bomb
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
 _CMYK = ("CMYK", "YCCK")
+_HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")}
 
 
 def decode(data: bytes, at_least: int = 0) -> np.ndarray:
@@ -40,7 +41,9 @@ def decode(data: bytes, at_least: int = 0) -> np.ndarray:
         try:
             with Image.open(io.BytesIO(data)) as header:
                 width, height = header.size
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
+        except Exception as error:  # Pillow raises nearly every class of it for a damaged header
+            if data[4:12] in _HEIC:
+                raise ValueError("HEIC is not read; convert it to JPEG or PNG") from error
             raise ValueError(f"not an image: {len(data)} bytes of no known format, or far too large") from error
     check_size(width, height)
     try:
@@ -48,7 +51,7 @@ def decode(data: bytes, at_least: int = 0) -> np.ndarray:
     except cv2.error as error:
         raise ValueError(f"cannot be decoded: {error.err}") from error
     if image is None:
-        raise ValueError("cannot be decoded: truncated or damaged")
+        raise ValueError("cannot be decoded: truncated or damaged, or of a kind that OpenCV does not read here")
     return image
 
 
@@ -78,9 +81,16 @@ def _decode_jpeg(data: bytes, at_least: int) -> np.ndarray:
 
 
 def orientation(data: bytes) -> int:
-    """The orientation that a camera noted in an encoded image (EXIF): 1 is upright, 2 to 8 are to be turned."""
-    with Image.open(io.BytesIO(data)) as header:
-        return header.getexif().get(_EXIF_ORIENTATION, 1)
+    """The orientation that a camera noted in an encoded image (EXIF): 1 is upright, 2 to 8 are to be turned.
+
+    What is not one of them, or cannot be read, counts as 1.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            noted = header.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # Pillow raises nearly every class of it for a damaged header
+        return 1
+    return noted if noted in range(2, 9) else 1
 
 
 def _upright(image: np.ndarray, data: bytes) -> np.ndarray:

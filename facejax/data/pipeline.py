@@ -12,7 +12,6 @@ the h-th block of B. So the global batches do not depend on the number of hosts,
 import contextlib
 import functools
 import logging
-import os
 import queue
 import sys
 import threading
@@ -27,6 +26,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import flags
 
+from facejax import processors
 from facejax.data import images, records
 from facejax.data.records import RecordSource
 from facejax.data.tfrecord import CorruptRecord
@@ -194,7 +194,7 @@ class _Batches:
         self._skip_corrupt = skip_corrupt
         self._shard_index = shard_index
         self._shard_count = shard_count
-        self._num_threads = max(1, len(os.sched_getaffinity(0)) // max(1, num_workers))
+        self._num_threads = max(1, processors.count() // max(1, num_workers))
 
     @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:

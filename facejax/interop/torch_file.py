@@ -67,8 +67,8 @@ def read(path: epath.PathLike):
             return _Unpickler(archive, names[0]).load()
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, RuntimeError) as error:
         raise UserError(
-            f"{path} is not a checkpoint of PyTorch 1.6 or newer, or is damaged ({error!s:.200}); an older one has to be "
-            "loaded and saved again by a newer PyTorch"
+            f"{path} is not a checkpoint of PyTorch 1.6 or newer, or is damaged ({error!s:.200}); load an older one "
+            "and save it again with a newer PyTorch"
         ) from error
 
 

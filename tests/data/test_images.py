@@ -69,6 +69,29 @@ def test_exif_orientation_is_applied_as_pillow_does(orientation):
     assert np.abs(decoded.astype(int) - upright).max() <= 2
 
 
+@pytest.mark.parametrize("value", [0, 9, 255, 65535])
+def test_exif_orientations_that_do_not_exist_count_as_upright(value):
+    image = _smooth(40, 56)
+    exif = Image.Exif()
+    exif[0x0112] = value
+    data = _encoded(image, "JPEG", quality=95, exif=exif.tobytes())
+    assert images.orientation(data) == 1
+    np.testing.assert_array_equal(images.decode(data), images.decode(_encoded(image, "JPEG", quality=95)))
+
+
+def test_damaged_exif_counts_as_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = _encoded(_smooth(40, 56), "JPEG", quality=95, exif=exif.tobytes())
+    start = data.index(b"Exif")
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for place in rng.integers(start + 6, start + 32, 3):
+            damaged[place] = rng.integers(256)
+        assert images.decode(bytes(damaged)).shape in ((40, 56, 3), (56, 40, 3))
+
+
 def test_damaged_images_are_refused():
     image = np.random.default_rng().integers(0, 256, (64, 64, 3), dtype=np.uint8)
     for file_format in ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP"):

@@ -1,6 +1,7 @@
 """The page of a data set: every sample with its labels, points and boxes where they belong, counts of classes."""
 
 import base64
+import json
 import re
 
 import cv2
@@ -109,3 +110,42 @@ def test_errors_are_one_line(folder, tmp_path, capsys):
             browse.main(options)
         error = capsys.readouterr().err
         assert stopped.value.code == 2 and message in error and error.count("\n") == 1
+
+
+def test_damaged_records_are_left_out_and_listed(tmp_path, caplog):
+    rows = [example(i) for i in range(5)]
+    rows[1]["image"] = b"no image"
+    rows[2]["regions"] = b""
+    records.write(tmp_path / "faces", name="faces", features=FEATURES, splits={"train": rows})
+    (shard,) = (tmp_path / "faces").glob("*.tfrecord*")
+    content = bytearray(shard.read_bytes())
+    content[content.index(rows[4]["image"]) + 50] ^= 1
+    shard.write_bytes(content)
+    browse.main([str(tmp_path / "faces"), f"--out={tmp_path / 'page.html'}"])
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<figure>") == 2 and page.count("<td>glad<td>3<td>") == 1  # of four that can be read
+    for place, reason in (
+        (1, "not an image"),
+        (2, "the field &#x27;regions&#x27;"),
+        (4, "checksum of the data"),
+    ):
+        assert f"{shard.name}, record {place}: " in page and reason in page
+    browse.main([str(tmp_path / "faces"), f"--out={tmp_path / 'sheet.png'}"])
+    assert images.decode((tmp_path / "sheet.png").read_bytes()).shape[1] > 2 * 144
+    assert caplog.text.count("left out: ") == 6
+
+
+def test_labels_that_are_no_class_are_counted_apart(tmp_path):
+    numbers = {"image": tfds.features.Image(), "mood": tfds.features.Scalar(np.int64)}
+    rows = [{"image": png(pixels(0)), "mood": mood} for mood in (0, 1, 1, -1, 7)]
+    records.write(tmp_path / "faces", name="faces", features=numbers, splits={"train": rows})
+    path = tmp_path / "faces" / "features.json"
+    content = json.loads(path.read_text())
+    content["featuresDict"]["features"]["mood"] = {
+        "pythonClassName": "tensorflow_datasets.core.features.class_label_feature.ClassLabel",
+        "classLabel": {"numClasses": "2"},
+    }
+    path.write_text(json.dumps(content))
+    source = records.open_split(tmp_path / "faces", "train")
+    assert browse.class_counts(source, 0) == ({"mood": {"0": 1, "1": 2, "no class": 2}}, 5)
+    browse.browse(tmp_path / "faces", tmp_path / "page.html")

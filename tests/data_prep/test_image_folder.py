@@ -1,9 +1,14 @@
 """One's own pictures, in whatever folders they are."""
 
+import io
+
+import numpy as np
 import pytest
 from lookalikes import convert, jpeg, pixels, png, put
+from PIL import Image
 
 from data_prep.image_folder import DATASET
+from facejax.data import images
 from facejax.errors import UserError
 
 
@@ -65,3 +70,49 @@ def test_labels_want_folders(tmp_path):
     for options in (["--labels=class"], ["--splits"]):
         with pytest.raises(UserError, match="has no folders"):
             convert(DATASET, tmp_path / "source", tmp_path / "out", *options)
+
+
+def test_links_that_lead_outside_or_back_are_skipped_and_listed(source, tmp_path):
+    put(tmp_path / "private", "secret.jpg", jpeg(9))
+    links = {
+        "outside.jpg": tmp_path / "private" / "secret.jpg",
+        "outside": tmp_path / "private",
+        "Ann/back": source,
+        "Ann/itself": "itself",
+        "Ann/itself.jpg": "itself.jpg",
+        "Ann/bob": "../Bob Ö",  # followed
+        "Bob Ö/ann": "../Ann",  # and back through this one
+        "Ann/other.jpg": "1.jpg",  # followed
+        "lost.jpg": "nothing",
+    }
+    for name, target in links.items():
+        (source / name).symlink_to(target)
+    for labels in ("none", "identity"):
+        summary, found = convert(DATASET, source, tmp_path / labels, f"--labels={labels}")
+        skipped = {item["where"]: item["reason"] for item in summary["splits"]["train"]["skipped"]}
+        assert "leads out of the source folder" in skipped["outside"]
+        assert "not followed" in skipped["Ann/back"] and "not followed" in skipped["Ann/bob/ann"]
+        assert "symbolic links" in skipped["Ann/itself.jpg"]
+        names = {record["file"] for record in found["train"]}
+        assert {"Ann/other.jpg", "Ann/bob/deep/er/3.jpeg"} <= names and not names & skipped.keys()
+        if labels == "none":
+            assert "leads out" in skipped["outside.jpg"] and "No such file" in skipped["lost.jpg"]
+            assert len(names) < 12
+
+
+def test_formats_of_phones_are_read_or_listed(tmp_path):
+    image = Image.fromarray(pixels(3, 64, 48))
+    for suffix in ("avif", "jp2"):
+        buffer = io.BytesIO()
+        image.save(buffer, {"avif": "AVIF", "jp2": "JPEG2000"}[suffix])
+        put(tmp_path / "source", f"{suffix}.{suffix}", buffer.getvalue())
+    put(tmp_path / "source", "phone.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    put(tmp_path / "source", "plain.jpg", jpeg(0))
+    summary, found = convert(DATASET, tmp_path / "source", tmp_path / "out")
+    skipped = {item["where"]: item["reason"] for item in summary["splits"]["train"]["skipped"]}
+    assert skipped.pop("phone.HEIC") == "HEIC is not read; convert it to JPEG or PNG"
+    files = {record["file"]: record["image"] for record in found["train"]}
+    assert files.keys() | skipped.keys() == {"avif.avif", "jp2.jp2", "plain.jpg"}  # the first two where OpenCV can
+    for name in files.keys() - {"plain.jpg"}:
+        assert np.abs(images.decode(files[name]).astype(int) - pixels(3, 64, 48)).mean() < 8
+    assert all("cannot be decoded" in reason or "not an image" in reason for reason in skipped.values())
