@@ -77,7 +77,6 @@ def get_config(arg=None):
         decorrelation_weight=0.02,
         student_temperature=0.1,
         teacher_temperature=0.04,
-        sinkhorn_iterations=3,
         entropy_weight=1.0,
     )
     config.optimizer = dict(

@@ -20,6 +20,7 @@ from etils import epath
 
 from experiments import lafs_finetune, lafs_part_fvit, part_fvit_supervised
 from facejax import paths, train
+from facejax.config_schema.check import check
 from facejax.errors import told_in_one_line
 from facejax.files import write_json
 from facejax.main import log_to_stderr
@@ -34,22 +35,40 @@ def run(config, workdir: epath.Path) -> dict[str, float]:
     return train.train(config, workdir)["trained"]
 
 
-def chain(folder: epath.Path) -> list[dict]:
-    """All runs, in folders within `folder`; a row for each number of images and each start."""
-    run(part_fvit_supervised.get_config("demo"), folder / "part_fvit")
-    config = lafs_part_fvit.get_config("demo")
-    config.landmark_network = str(folder / "part_fvit")
-    run(config, folder / "lafs")
-    rows = []
+def configs(folder: epath.Path) -> dict:
+    """Configs of all runs in their order, by the run's folder within `folder`."""
+    part_fvit, lafs = part_fvit_supervised.get_config("demo"), lafs_part_fvit.get_config("demo")
+    lafs.landmark_network = str(folder / "part_fvit")
+    runs = {"part_fvit": part_fvit, "lafs": lafs}
     for count, epochs in EPOCHS.items():
         for start in STARTS:
-            config = lafs_finetune.get_config("demo")
+            config = runs[finetuned(count, start)] = lafs_finetune.get_config("demo")
             config.epochs, config.data.images_per_class = epochs, count
             config.initialize_from.landmark_network = str(folder / "part_fvit")
             config.initialize_from.transformer = str(folder / "lafs") if start == "pre-trained" else "random"
-            metrics = run(config, folder / f"finetuned_{count}_{start}")
-            rows.append({"images": count, "transformer": start, **metrics})
-    return rows
+    return runs
+
+
+def finetuned(count: int, start: str) -> str:
+    """Folder of a run of stage 3."""
+    return f"finetuned_{count}_{start}"
+
+
+def chain(folder: epath.Path) -> list[dict]:
+    """All runs, in folders within `folder`; a row for each number of images and each start.
+
+    Raises:
+      UserError: see `train.train`; a config of any stage is checked before the first stage begins.
+    """
+    runs = configs(folder)
+    for config in runs.values():
+        check(config)
+    metrics = {name: run(config, folder / name) for name, config in runs.items()}
+    return [
+        {"images": count, "transformer": start, **metrics[finetuned(count, start)]}
+        for count in EPOCHS
+        for start in STARTS
+    ]
 
 
 def table(rows: list[dict]) -> str:

@@ -1,5 +1,6 @@
 """What a config may hold: everything that an experiment has and nothing else, and one line for all that cannot work."""
 
+import ast
 import importlib
 import pathlib
 
@@ -14,11 +15,23 @@ from facejax.config_schema.fields import section
 from facejax.config_schema.methods import SCHEMAS
 from facejax.errors import UserError
 
-FILES = sorted((pathlib.Path(__file__).parents[1] / "experiments").glob("*.py"))
+ROOT = pathlib.Path(__file__).parents[1]
+FILES = sorted((ROOT / "experiments").glob("*.py"))
 EXPERIMENTS = [path.stem for path in FILES if "def get_config" in path.read_text()]
 SOURCES = ("landmark_network", "initialize_from.landmark_network", "initialize_from.transformer")
 OPTIONAL = {"kinds", "names", "groups", "k", "threshold", "train_split", "test_split", "optional"}  # of an evaluation
 OPTIONAL |= {"min_steps_per_epoch", "synthetic_faces"}
+
+
+def keys(kind):
+    """Names of all keys of a section and of those within it."""
+    for name, field in kind.model_fields.items():
+        yield name
+        if inner := section(field):
+            yield from keys(inner)
+
+
+KEYS = {name for schema in SCHEMAS.values() for name in keys(schema)}
 
 
 def get_config(name, arg="demo"):
@@ -60,6 +73,20 @@ def test_few_keys_are_optional():
                 yield from optional(inner)
 
     assert {name for schema in SCHEMAS.values() for name in optional(schema)} == OPTIONAL
+
+
+def test_every_key_is_read():
+    """At least something in the code has the name of the key: an attribute, an argument or a text."""
+    names = set()
+    for path in [*ROOT.glob("facejax/**/*.py"), ROOT / "data_prep" / "synthetic_faces.py"]:
+        if path.parent.name == "config_schema":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            found = (getattr(node, attribute, None) for attribute in ("attr", "arg", "value"))
+            names |= {name for name in found if isinstance(name, str)}
+            if isinstance(node, ast.AnnAssign):  # a field of a module that takes a section as its arguments
+                names.add(getattr(node.target, "id", None))
+    assert names >= KEYS, KEYS - names
 
 
 @pytest.mark.parametrize(
@@ -255,7 +282,7 @@ def test_lists_count_as_tuples():
 
 
 def test_page_of_all_keys_is_up_to_date():
-    page = (pathlib.Path(__file__).parents[1] / "docs" / "config.md").read_text()
+    page = (ROOT / "docs" / "config.md").read_text()
     assert page == describe_all(), "python -m facejax.main --helpconfig > docs/config.md"
     assert max(map(len, page.splitlines())) <= 120
 

@@ -3,7 +3,10 @@
 import json
 import sys
 
+import pytest
+
 from experiments import lafs_chain
+from facejax.errors import UserError
 
 PRE_TRAINED_GAIN = 0.5
 
@@ -33,6 +36,7 @@ def test_chain(monkeypatch, tmp_path, capsys):
         assert config.initialize_from.transformer == (str(tmp_path / "lafs") if "pre-trained" in name else "random")
         assert config.optimizer.groups == "layer_decay"
 
+    assert list(calls) == list(lafs_chain.configs(tmp_path))
     rows = json.loads((tmp_path / "few_shot.json").read_text())
     assert [(row["images"], row["transformer"], row["identity/top1_accuracy"]) for row in rows] == [
         (count, start, count / 100 + gain)
@@ -42,3 +46,13 @@ def test_chain(monkeypatch, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["images", "of", "a", "person", "metric", "random", "pre-trained"]
     assert lines[2].split() == ["4", "identity/top1_accuracy", "0.0400", "0.5400"]
+
+
+def test_all_configs_are_checked_before_the_first_run(monkeypatch, tmp_path):
+    configs = lafs_chain.configs(tmp_path)
+    *_, last = configs.values()
+    last.mixup.probability = 1.5
+    monkeypatch.setattr(lafs_chain, "configs", lambda folder: configs)
+    monkeypatch.setattr(lafs_chain, "run", lambda *_: pytest.fail("trained"))
+    with pytest.raises(UserError, match=r"config\.mixup\.probability = 1\.5"):
+        lafs_chain.chain(tmp_path)

@@ -102,7 +102,6 @@ class FRALoss(Section):
     decorrelation_weight: NonNegative = key("weight, within the regional loss, of the decorrelation of regions")
     student_temperature: Positive = key("temperature of the student's assignment of cells to regions")
     teacher_temperature: Positive = key("temperature of the teacher's assignment of cells to regions")
-    sinkhorn_iterations: Count = key("iterations that even out the teacher's assignment")
     entropy_weight: NonNegative = key("weight, within the clustering loss, of the entropy of the mean assignment")
 
 
