@@ -150,10 +150,11 @@ def test_what_is_wrong_is_said_in_one_line(finished, program, tmp_path):
     cases = [  # all at once: most of their time they import
         (elsewhere.start(new), "there is no file experiments/none.py"),
         (program.start(new, "batchsize=8"), "no key 'batchsize'; did you mean 'batch_size'?"),
-        (program.start(new, "data.folder=datasets/rafdb"), "no data set at datasets/rafdb.*python -m data_prep.rafdb"),
+        (program.start(new, "data.folder=datasets/rafdb"), "no data set at .*/rafdb; .*python -m data_prep.rafdb"),
         (program.start(new, "batch_size=15", **two_devices), "batch_size = 15 is not divisible by the 2 devices"),
         (program.start(new, "image_size=16"), "config.image_size = 16: "),
         (program.start(new, "batch_size=64"), "batch_size"),
+        (program.start(new, "view1.flip=1.5"), r"config\.view1\.flip = 1\.5: must be a probability, 0 to 1 \("),
         (program.start(new, "method=far"), "config.method = 'far': unknown method"),
         (supervised.start(new, "data.images_per_class=0", "classifier.num_classes=7"), "0 to 7; set it to 8"),
         (program.start(used, "seed=1"), "holds another config's run: seed was 0, is 1"),

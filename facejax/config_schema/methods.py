@@ -383,7 +383,7 @@ class LAFS(Normalized):
                     f"({model.patch_size})"
                 )
             return
-        require_source("config.landmark_network", self.landmark_network, "a landmark network, from stage 1")
+        require_source("config.landmark_network", self.landmark_network, "a landmark network")
         if self.landmark_augmentation.local_points > model.num_points:
             raise UserError(
                 f"config.landmark_augmentation.local_points = {self.landmark_augmentation.local_points}: more than "
@@ -402,8 +402,8 @@ def require_source(where: str, source: str, what: str) -> None:
     """Raises `UserError` where the weights to start from are left open: a random network has to be asked for."""
     if not source:
         raise UserError(
-            f"{where} is empty: it needs {what}: set it to a workdir or an official checkpoint (.pth), or to 'random' "
-            "for random weights"
+            f"{where} is empty: set it to a workdir or an official checkpoint (.pth) with {what}, or to 'random' for "
+            "random weights"
         )
 
 
