@@ -22,7 +22,6 @@ Splits `train` and `test` have no identity in common. A record holds
 import argparse
 import functools
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,9 +34,11 @@ import tensorflow_datasets as tfds
 from data_prep.face_renderer import rendering, scenes
 from data_prep.face_renderer.appearance import REGIONS
 from data_prep.face_renderer.scenes import ACTION_UNITS, EXPRESSIONS
-from facejax import paths, processors
+from facejax import compilation_cache, paths, processors
 from facejax.data import records
 from facejax.errors import UserError, told_in_one_line
+from facejax.log_output import log_to_stderr
+from facejax.progress import phase
 
 SIZES = (16, 256)
 ATTRIBUTES = ("glasses", "sunglasses", "hat", "occluded", "smiling", "mouth_open", "bald", "long_hair", "curly_hair",
@@ -217,8 +218,8 @@ def generate(
     records.check_free(out, "--out")
     people = split_identities(train_identities, test_identities)
     splits = {name: _Split(identities, images_per_identity, size, seed) for name, identities in people.items()}
-    print(f"synthetic faces: compiling the renderer for {size} x {size} pixels", file=sys.stderr, flush=True)
-    _renderer(size)
+    with phase(f"Compiling the renderer for {size} x {size} pixels"):
+        _renderer(size)
     summaries = records.write(
         out,
         name="synthetic_faces",
@@ -273,4 +274,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    log_to_stderr()
+    compilation_cache.enable()
     main()

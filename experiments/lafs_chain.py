@@ -15,15 +15,15 @@ from facejax import interruptions
 if __name__ == "__main__":  # importing the rest takes seconds
     interruptions.guard_command("lafs_chain")
 
-from absl import flags, logging
+from absl import logging
 from etils import epath
 
 from experiments import lafs_finetune, lafs_part_fvit, part_fvit_supervised
-from facejax import paths, train
+from facejax import compilation_cache, paths, train
 from facejax.config_schema.check import check
 from facejax.errors import told_in_one_line
 from facejax.files import write_json
-from facejax.main import log_to_stderr
+from facejax.log_output import log_to_stderr
 
 EPOCHS = {1: 80, 4: 20, 10: 8}  # by images of a person: about as many steps for each
 STARTS = ("random", "pre-trained")  # transformers
@@ -82,19 +82,13 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def log_as_main_does() -> None:
-    """Progress on stderr."""
-    flags.FLAGS.mark_as_parsed()  # absl logs without a warning only then
-    log_to_stderr()
-    logging.use_absl_handler()
-
-
 def main() -> None:
     """Entry point; exit status 2 for an error of the user's."""
     parser = argparse.ArgumentParser(prog="python -m experiments.lafs_chain", description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", required=True, help="folder of the runs")
     workdir = parser.parse_args().workdir
-    log_as_main_does()
+    log_to_stderr()
+    compilation_cache.enable()
     with told_in_one_line("lafs_chain"):
         folder = paths.resolve(workdir, "--workdir")
         rows = chain(folder)

@@ -18,6 +18,7 @@ from facejax.evaluation import disentanglement, suite
 from facejax.files import write_json
 from facejax.methods import Method
 from facejax.pictures import enlarge, sheet
+from facejax.progress import phase
 from facejax.reporting import Reporter
 from facejax.train_state import TrainState
 
@@ -52,7 +53,7 @@ class Evaluator:
         self._config, self._method, self._evaluations, self._splits = config, method, evaluations, splits
         self._reporter, self._folder = reporter, epath.Path(workdir) / "evaluations"
         self._whole, self._split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
-        self._encode = jax.jit(method.encode, out_shardings=self._whole)
+        self._encode, self._compiled = jax.jit(method.encode, out_shardings=self._whole), False
         self._pictures = jax.jit(method.pictures, out_shardings=self._whole)
         self._faces = faces_to_draw(drawn, config.image_size, skip_corrupt=config.data.skip_corrupt)
 
@@ -65,17 +66,28 @@ class Evaluator:
         if (kept := self.kept(step)) is not None:
             return kept
         began = time.perf_counter()
+        logging.info("Evaluating the encoder of step %d", step)
         variables = self._method.evaluated(state)
+        self._compile_encoder(variables)
         metrics = suite.evaluate(
             lambda batch: self._encode(variables, _on_mesh(batch, self._split)), self._evaluations, self._batches
         )
         metrics |= disentanglement.advantages(metrics)
         self._reporter.scalars(step, metrics)
-        self._draw(step, variables)
+        with phase("Drawing pictures"):
+            self._draw(step, variables)
         if jax.process_index() == 0:
             write_json(self._file(step), metrics)
         logging.info("Evaluated step %d in %.0f s", step, time.perf_counter() - began)
         return metrics
+
+    def _compile_encoder(self, variables):
+        """So that the progress of the first evaluation begins with its first batch."""
+        if not self._compiled:
+            with phase("Compiling the encoder"):
+                shape = (self._config.batch_size, *self._faces.shape[1:])
+                jax.block_until_ready(self._encode(variables, _on_mesh(np.zeros(shape, np.uint8), self._split)))
+            self._compiled = True
 
     def _file(self, step):
         return self._folder / f"step_{step:08d}.json"

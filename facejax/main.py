@@ -1,10 +1,14 @@
-"""Command line: flags and a config in, a training run out.
+"""Trains a face encoder without labels and measures what it has learned.
 
-python -m facejax.main --config=experiments/NAME.py[:ARG] --workdir=DIR [--config.key=value ...]
+Example, which renders synthetic faces, trains on them and evaluates, in minutes on a laptop:
+
+    python -m facejax.main --config=experiments/fra_r50.py:demo --workdir=workdirs/demo
+
+--config names an experiment, here with the argument "demo"; --config.KEY=VALUE, such as --config.epochs=20, changes a
+number of it. The same command resumes a run that was interrupted.
 """
 
 import itertools
-import logging as python_logging
 import os
 import re
 import sys
@@ -15,6 +19,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from facejax.errors import UserError, told_in_one_line
+from facejax.log_output import log_to_stderr
+from facejax.progress import phase
 
 config_flags.DEFINE_config_file("config", None, "experiment: FILE.py or FILE.py:ARG", lock_config=True)
 flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures, results; a local path or gs://")
@@ -22,11 +28,22 @@ flags.DEFINE_string("coordinator_address", None, "host:port of process 0, where 
 flags.DEFINE_integer("num_processes", None, "how many processes train together, with --coordinator_address")
 flags.DEFINE_integer("process_id", None, "which of them this one is, with --coordinator_address")
 flags.DEFINE_bool("helpconfig", False, "list the keys of a config with type, range and meaning, then exit")
+flags.DEFINE_bool(
+    "compilation_cache", True, "load what earlier runs compiled: from JAX_COMPILATION_CACHE_DIR or your cache folder"
+)
+flags.DEFINE_bool("log_all_metrics", False, "log all metrics of a step, which TensorBoard has in any case")
 FLAGS = flags.FLAGS
 
 
 def parse_flags(argv):
-    """Parses the command line; what is wrong with it is a UserError of one line."""
+    """Parses the command line; what is wrong with it is a UserError of one line.
+
+    Raises:
+      SystemExit: with status 0, after the help.
+    """
+    if {"--help", "-help", "--helpshort", "-h"} & set(argv[1:]):  # absl's own exits with 1
+        print(f"{__doc__}\nFlags:\n{FLAGS.main_module_help()}")
+        sys.exit(0)
     try:
         rest = FLAGS(argv)
         config = FLAGS["config"].value
@@ -106,31 +123,18 @@ def _places(error: Exception) -> list[tuple[str, int]]:
 
 def run(_) -> None:
     """Trains as `--config` says, in `--workdir`."""
-    from facejax import sharding, train  # JAX starts only now: a mistyped flag is told without waiting for it
-    from facejax.data.tfrecord import CorruptRecord
+    if FLAGS.log_all_metrics:
+        logging.set_verbosity(logging.DEBUG)
+    with phase("Importing JAX"):  # only now: a mistyped flag is reported without waiting for it
+        from facejax import compilation_cache, sharding, train
+        from facejax.data.tfrecord import CorruptRecord
 
+    compilation_cache.enable(FLAGS.compilation_cache)
     sharding.join_cluster(FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
     try:
         train.train(FLAGS.config, FLAGS.workdir)
     except CorruptRecord as error:
         raise UserError(f"{error}; --config.data.skip_corrupt=True leaves damaged records out") from error
-
-
-def log_to_stderr() -> None:
-    """What facejax tells, with the time; of the libraries underneath, warnings only."""
-
-    def worth_telling(record):
-        ours = f"{os.sep}facejax{os.sep}" in record.pathname
-        if not ours:
-            record.exc_info = None  # what a library's thread could not do is raised in the main one, and told there
-            if "Metadata file does not exist" in record.getMessage():  # a part of a checkpoint never has one
-                return False
-        return ours or record.levelno >= python_logging.WARNING
-
-    logging.set_verbosity(logging.INFO)
-    handler = logging.get_absl_handler()
-    handler.addFilter(worth_telling)
-    handler.setFormatter(python_logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
 
 
 def main() -> None:

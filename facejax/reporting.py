@@ -205,8 +205,12 @@ class Progress:
         """Leaves out a pause of that many seconds, such as an evaluation."""
         self._time += pause
 
+    def silent_for(self, seconds: float) -> bool:
+        """Whether it is that long since `rates` was asked."""
+        return time.perf_counter() - self._time > seconds
+
     def rates(self, step: int) -> dict[str, float]:
-        """images a second, seconds a step, share of the time spent waiting for data, seconds left."""
+        """images a second, seconds a step, fraction of the time spent waiting for data, seconds left."""
         now = time.perf_counter()
         seconds, steps = max(now - self._time, 1e-9), max(step - self._step, 1)
         rates = {
@@ -219,16 +223,30 @@ class Progress:
         return rates
 
 
-def progress_line(step: int, total_steps: int, metrics: dict[str, float], rates: dict[str, float]) -> str:
-    """`step 120/800 (15%)  total 4.1  ...  310 images/s  waiting for data 2%  ETA 0:02:11`, the total loss first."""
-    numbers = "  ".join(
-        f"{name} {metrics[name]:.4g}" for name in sorted(metrics, key=lambda name: (name != "total", name))
-    )
+def progress_line(step: int, total_steps: int, loss: float, rates: dict[str, float]) -> str:
+    """`step 120/800 (15%)  loss 4.103  310 images/s  ETA 0:02:11`."""
     return (
-        f"step {step}/{total_steps} ({100 * step // total_steps}%)  {numbers}  "
-        f"{rates['images_per_second']:.0f} images/s  waiting for data {100 * rates['waiting_for_data']:.0f}%  "
-        f"ETA {duration(rates['seconds_left'])}"
+        f"step {step}/{total_steps} ({100 * step // total_steps}%)  loss {loss:.4g}  "
+        f"{rates['images_per_second']:.0f} images/s  ETA {duration(rates['seconds_left'])}"
     )
+
+
+def metrics_line(step: int, metrics: dict[str, float]) -> str:
+    """`step 120: base 4.103  instance 3.2  ...`, in the order of the names."""
+    return f"step {step}: " + "  ".join(f"{name} {metrics[name]:.4g}" for name in sorted(metrics))
+
+
+def where_to_look(workdir) -> str:
+    """Plain text: where a run has left what, and what to do next."""
+    workdir = epath.Path(workdir)
+    lines = [
+        ("results", workdir / "results.json"),
+        ("pictures", workdir / "pictures"),
+        ("curves", f"tensorboard --logdir={workdir / 'tensorboard'}"),
+        ("next", "look at the pictures of the last step; then train with another --config.KEY=VALUE in another"),
+        ("", "--workdir, and compare the tables"),
+    ]
+    return "\n".join(f"{name:10}{where}" for name, where in lines)
 
 
 def duration(seconds: float) -> str:

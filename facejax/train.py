@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from absl import logging
 from etils import epath
 
-from facejax import methods, paths, sharding
+from facejax import methods, paths, reporting, sharding
 from facejax.checkpoints import Checkpoints
 from facejax.config_schema.check import check
 from facejax.data import embedded, few_shot, hierarchy, labels, pipeline, records
@@ -22,7 +22,17 @@ from facejax.evaluator import Evaluator
 from facejax.files import write_json
 from facejax.finite_loss import FiniteLoss
 from facejax.interruptions import stop_signals
-from facejax.reporting import Progress, Reporter, check_workdir, claim_workdir, has_checkpoint, profiling, progress_line
+from facejax.progress import INTERVAL, phase
+from facejax.reporting import (
+    Progress,
+    Reporter,
+    check_workdir,
+    claim_workdir,
+    has_checkpoint,
+    metrics_line,
+    profiling,
+    progress_line,
+)
 
 INIT, STEPS = 0, 1  # what the two random streams of a run are for
 # Data sets of the experiments whose converter has another name than their folder.
@@ -76,7 +86,8 @@ def train(config, workdir) -> dict:
     batches = training_batches(config, source, order, mesh, method.fields)
     first_step = checkpoints.newest or 0
     if first_step:
-        state = checkpoints.restore(first_step, abstract_state, batches)
+        with phase(f"Restoring step {first_step} from {checkpoints.folder}"):
+            state = checkpoints.restore(first_step, abstract_state, batches)
         logging.info("Going on from step %d, found in %s", first_step, checkpoints.folder)
     else:
         state = method.start_from(initial_state())
@@ -135,16 +146,20 @@ def take_steps(config, workdir, step_function, rng, state, batches, checkpoints,
         for step in steps:
             profile(step)
             began = time.perf_counter()
-            batch = next(batches)
+            with phase("Reading the first batch") if step == steps.start else contextlib.nullcontext():
+                batch = next(batches)
             progress.waited(time.perf_counter() - began)
             state, metrics = step_function(state, batch, rng)
             finite.check_previous(step, metrics["total"])
             last = step == total_steps
-            if step % config.log_every_steps == 0 or last:
+            due = step % config.log_every_steps == 0 or last
+            if due or progress.silent_for(INTERVAL):
                 numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
                 rates = progress.rates(step)
-                reporter.scalars(step, numbers | rates | {"skipped_records": batches.num_skipped})
-                logging.info(progress_line(step, total_steps, numbers, rates))
+                if due:
+                    reporter.scalars(step, numbers | rates | {"skipped_records": batches.num_skipped})
+                logging.info(progress_line(step, total_steps, numbers["total"], rates))
+                logging.debug(metrics_line(step, numbers | rates))
             preempted = checkpoints.reached_preemption(step)
             leaving = stopped() or (signal.SIGTERM if preempted else 0)
             if step % config.checkpoint.every_steps == 0 or last or leaving:
@@ -158,7 +173,8 @@ def take_steps(config, workdir, step_function, rng, state, batches, checkpoints,
                 began = time.perf_counter()
                 evaluator.evaluate(step, state)
                 progress.resume(time.perf_counter() - began)
-    checkpoints.close()
+    with phase("Finishing the last checkpoint"):
+        checkpoints.close()
     return state
 
 
@@ -337,11 +353,17 @@ def prepare_state(config, method, mesh, batch):
       A function that makes the initial state, each array born where it belongs; the state's shapes, types and
       shardings.
     """
-    abstract_state = jax.eval_shape(method.init, jax.eval_shape(lambda: jax.random.key(0)), batch)
+    with phase("Tracing the model"):
+        abstract_state = jax.eval_shape(method.init, jax.eval_shape(lambda: jax.random.key(0)), batch)
     shardings = sharding.state_shardings(mesh, abstract_state, config.sharding)
     rng = jax.random.fold_in(jax.random.key(config.seed), INIT)
     zeros = functools.partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype), batch)
-    initial_state = functools.partial(jax.jit(lambda key: method.init(key, zeros()), out_shardings=shardings), rng)
+    initialize = jax.jit(lambda key: method.init(key, zeros()), out_shardings=shardings)
+
+    def initial_state():
+        with phase("Initialising the model"):
+            return jax.block_until_ready(initialize(rng))
+
     placed = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract_state, shardings)
     return initial_state, placed
 
@@ -353,12 +375,11 @@ def compile_step(method, mesh, batch, abstract_state):
     step = jax.jit(
         method.train_step, in_shardings=(shardings, split, whole), out_shardings=(shardings, whole), donate_argnums=0
     )
-    began = time.perf_counter()
-    logging.info("Compiling the train step ...")
     with jax.set_mesh(mesh):  # methods that place what they make themselves ask for it
-        compiled = step.lower(abstract_state, batch, jax.eval_shape(lambda: jax.random.key(0))).compile()
-    logging.info("Compiled in %.1f s", time.perf_counter() - began)
-    return compiled
+        with phase("Tracing the train step"):
+            lowered = step.lower(abstract_state, batch, jax.eval_shape(lambda: jax.random.key(0)))
+        with phase("Compiling the train step"):
+            return lowered.compile()
 
 
 def training_batches(config, source, order, mesh, fields) -> pipeline.DevicePrefetch:
@@ -390,5 +411,5 @@ def write_results(config, workdir, steps: int, untrained, trained) -> dict:
     }
     if jax.process_index() == 0:
         write_json(workdir / "results.json", results)
-        print(comparison.format_table(rows), flush=True)
+        print(comparison.format_table(rows), reporting.where_to_look(workdir), sep="\n\n", flush=True)
     return results

@@ -20,7 +20,7 @@ def test_chain(monkeypatch, tmp_path, capsys):
         return {"trained": {"identity/top1_accuracy": config.data.images_per_class / 100 + gain}}
 
     monkeypatch.setattr(lafs_chain.train, "train", train)
-    monkeypatch.setattr(lafs_chain, "log_as_main_does", lambda: None)  # it would be felt by the tests that follow
+    monkeypatch.setattr(lafs_chain, "log_to_stderr", lambda: None)  # it would be felt by the tests that follow
     monkeypatch.setattr(sys, "argv", ["lafs_chain", f"--workdir={tmp_path}"])
     lafs_chain.main()
 

@@ -35,7 +35,9 @@ def finished(program, tmp_path_factory):
 
 def test_run_ends_with_the_table_and_leaves_its_record(finished):
     workdir, stdout, stderr = finished
-    assert re.search(r"metric +untrained +trained +margin +better", stdout)
+    assert re.search(r"metric +untrained +trained +gain +better", stdout)
+    for name in ("results.json", "pictures", "tensorboard"):
+        assert str(workdir / name) in stdout
     results = json.loads((workdir / "results.json").read_text())
     assert results["steps"] == STEPS
     assert results["untrained"].keys() == results["trained"].keys() == {"identity/knn_accuracy"}
@@ -45,7 +47,7 @@ def test_run_ends_with_the_table_and_leaves_its_record(finished):
         "step_00000000_fra.png", f"step_{STEPS:08d}_fra.png"
     ]  # fmt: skip
     assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()) == [12, 15]
-    lines = re.findall(r"step (\d+)/15 .* total \d+\.\d+ .* learning_rate .* images/s .* ETA", stderr)
+    lines = re.findall(r"step (\d+)/15 \(\d+%\)  loss \d+\.\d+  \d+ images/s  ETA [\d:]+$", stderr, re.MULTILINE)
     assert [int(step) for step in lines] == list(range(1, STEPS + 1))
 
 
@@ -134,7 +136,7 @@ def test_two_processes_train_as_one(finished, program, tmp_path):
     assert ["untrained" in stdout for stdout, _ in told] == [True, False]
     assert newest(tmp_path / "run") == STEPS
     alone, first, second = (
-        [float(value) for value in re.findall(r"step [123]/15 .* total (\S+)", stderr)]
+        [float(value) for value in re.findall(r"step [123]/15 .* loss (\S+)", stderr)]
         for stderr in (finished[2], told[0][1], told[1][1])
     )
     assert first == second
@@ -191,3 +193,16 @@ def test_demo_renders_its_faces_trains_and_compares(program, tmp_path):
     metrics = json.loads((tmp_path / "run" / "results.json").read_text())["trained"]
     wanted = {"expression/linear_accuracy", "identity/top1_accuracy", "attributes/mean_accuracy", "pose/mae"}
     assert wanted <= metrics.keys()
+
+
+def test_help_shows_an_example_first_and_is_no_failure():
+    commands = ["facejax.main", "experiments.lafs_chain", "data_prep.synthetic_faces", "data_prep.browse"]
+    helping = [  # all at once: most of their time they import
+        subprocess.Popen([sys.executable, "-m", name, "--help"], cwd=ROOT, text=True, stdout=subprocess.PIPE)
+        for name in commands
+    ]
+    shown = [process.communicate()[0] for process in helping]
+    assert [process.returncode for process in helping] == [0] * len(commands)
+    example, flags = (shown[0].index(text) for text in ("python -m facejax.main --config=experiments/", "--workdir:"))
+    assert example < flags
+    assert all("usage: python -m" in text for text in shown[1:])

@@ -134,3 +134,13 @@ def test_parameters_are_listed_with_their_number(tmp_path):
         ["dense/kernel", "30x40", "float32", "1,200"],
         ["total", "1,205"],
     ]
+
+
+def test_step_lines():
+    rates = {"images_per_second": 310.2, "seconds_left": 131.0, "waiting_for_data": 0.25}
+    assert reporting.progress_line(120, 800, 4.1034, rates) == (
+        "step 120/800 (15%)  loss 4.103  310 images/s  ETA 0:02:11"
+    )
+    assert reporting.metrics_line(120, {"total": 4.1034, "base": 3.0} | rates) == (
+        "step 120: base 3  images_per_second 310.2  seconds_left 131  total 4.103  waiting_for_data 0.25"
+    )

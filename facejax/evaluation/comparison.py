@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 LOWER_IS_BETTER = ("mae", "nme", "failure")  # the first word of a metric's name; of every other metric, more is better
 
+EXPLANATION = "gain: trained minus untrained, or the reverse where less is better (mae, nme, failure_rate); + is better"
+
 
 class Row(NamedTuple):
     """One metric of two encoders."""
@@ -12,7 +14,7 @@ class Row(NamedTuple):
     metric: str
     untrained: float | None  # None: not measured, or not defined
     trained: float | None
-    margin: float | None  # in the metric's unit; above 0, the trained encoder is better
+    gain: float | None  # in the metric's unit; above 0, the trained encoder is better
     better: bool | None
 
 
@@ -31,13 +33,13 @@ def compare(untrained: Mapping[str, float], trained: Mapping[str, float]) -> lis
     rows = []
     for metric in {**trained, **untrained}:
         before, after = untrained.get(metric), trained.get(metric)
-        margin = None if before is None or after is None else (after - before) * (1 if higher_is_better(metric) else -1)
-        rows.append(Row(metric, before, after, margin, None if margin is None else margin > 0))
+        gain = None if before is None or after is None else (after - before) * (1 if higher_is_better(metric) else -1)
+        rows.append(Row(metric, before, after, gain, None if gain is None else gain > 0))
     return rows
 
 
 def format_table(rows: list[Row]) -> str:
-    """Plain text in aligned columns; degrees and the like with 2 decimals, fractions with 4."""
+    """Plain text in aligned columns, which it explains; degrees and the like with 2 decimals, fractions with 4."""
     if not rows:
         return "Nothing was evaluated: the images have no labels that config.evaluations asks for."
 
@@ -46,15 +48,15 @@ def format_table(rows: list[Row]) -> str:
             return "-"
         return f"{value:{sign}.{2 if metric.rsplit('/', 1)[-1].startswith('mae') else 4}f}"
 
-    cells = [("metric", "untrained", "trained", "margin", "better")]
+    cells = [("metric", "untrained", "trained", "gain", "better")]
     for row in rows:
-        margin = number(row.metric, row.margin, "+")
+        gain = number(row.metric, row.gain, "+")
         verdict = {True: "yes", False: "no", None: "-"}[row.better]
-        cells.append((row.metric, number(row.metric, row.untrained), number(row.metric, row.trained), margin, verdict))
+        cells.append((row.metric, number(row.metric, row.untrained), number(row.metric, row.trained), gain, verdict))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
         for line in cells
     ]
     lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines)
+    return "\n".join([*lines, "", EXPLANATION])

@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
 QUERY_CHUNK = 1024  # with GALLERY_BLOCK, the largest array of similarities held at once: 64 MiB
 GALLERY_BLOCK = 16384
@@ -76,7 +75,7 @@ def nearest_neighbours(
     found = []
     # Starts in steps of the chunk; the last chunk overlaps the one before it, so that all have one shape.
     starts = range(0, len(queries), query_chunk)
-    for start in tqdm.tqdm(starts, desc="nearest neighbours", unit="chunk", delay=5, disable=jax.process_index() != 0):
+    for start in starts:
         first = min(start, len(queries) - query_chunk)
         own = np.arange(first, first + query_chunk) if leave_one_out else np.full(query_chunk, -1)
         indices = _search(blocks, queries[first : first + query_chunk], own, size, k=k)

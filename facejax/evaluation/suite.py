@@ -1,7 +1,6 @@
 """What the training loop calls: the evaluations that a config names, all at once, as a flat dict of metrics."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -25,6 +24,7 @@ from facejax.config_schema.fields import (
 )
 from facejax.errors import UserError
 from facejax.evaluation import alignment, linear_probe, nearest_neighbours, ridge, verification
+from facejax.progress import phase
 
 FITTED = {"linear", "ridge", "alignment"}  # probes with a penalty that is chosen on a held-out part
 
@@ -140,7 +140,6 @@ def evaluate(
 
     metrics = {}
     for name, evaluation in evaluations.items():
-        began = time.perf_counter()
         test_features, test_fields, test_there = extracted[evaluation.data, evaluation.test_split]
         train_features, train_fields, _ = extracted.get((evaluation.data, evaluation.train_split), ({}, {}, None))
         for kind in evaluation.kinds:
@@ -152,9 +151,9 @@ def evaluate(
                 continue
             prefix = f"{name}/{kind}/" if kind else f"{name}/"
             task = _Task(name, evaluation, train_features.get(kind), train_fields, features, test_fields, test_there)
-            for probe in evaluation.probes:
-                metrics |= {prefix + metric: float(value) for metric, value in PROBES[probe](task).items()}
-        logging.info("Evaluated '%s' in %.1f s", name, time.perf_counter() - began)
+            with phase(f"Evaluating '{prefix.rstrip('/')}'"):
+                for probe in evaluation.probes:
+                    metrics |= {prefix + metric: float(value) for metric, value in PROBES[probe](task).items()}
     undefined = [name for name, value in metrics.items() if np.isnan(value)]
     if undefined:
         logging.warning("Not defined on these labels, left out: %s", ", ".join(undefined))

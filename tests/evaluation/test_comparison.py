@@ -1,7 +1,7 @@
 from facejax.evaluation import comparison
 
 
-def test_margins_are_positive_where_the_trained_encoder_is_better():
+def test_gains_are_positive_where_the_trained_encoder_is_better():
     untrained = {"expression/knn_accuracy": 0.25, "pose/mae_yaw": 20.0, "pose/r2": 0.5, "gone/top1_accuracy": 0.1}
     trained = {"expression/knn_accuracy": 0.75, "pose/mae_yaw": 12.5, "pose/r2": 0.5, "face/new/mae": 3.0}
     rows = {row.metric: row for row in comparison.compare(untrained, trained)}
@@ -18,7 +18,8 @@ def test_the_table_is_aligned():
     rows = comparison.compare(
         {"a/accuracy": 0.5, "pose/mae": 123.456}, {"a/accuracy": 0.25, "pose/mae": 1.0, "b/r2": 1.0}
     )
-    lines = comparison.format_table(rows).splitlines()
+    *lines, gap, explanation = comparison.format_table(rows).splitlines()
+    assert not gap and "gain: trained minus untrained" in explanation
     assert len({len(line) for line in lines}) == 1
     assert [line.split() for line in lines[2:]] == [
         ["a/accuracy", "0.5000", "0.2500", "-0.2500", "no"],
