@@ -14,8 +14,25 @@ def check_shape(name: str, array: jax.Array, shape: str, **sizes: int) -> None:
     raise ValueError(f"{name}: expected shape [{shape}]{known and f' with {known}'}, got {list(array.shape)}")
 
 
+def check_dtype(name: str, array: jax.Array, kind: type) -> None:
+    """Raises `TypeError` unless an array is of a kind of numbers: `jnp.floating` or `jnp.integer`."""
+    if not jnp.issubdtype(array.dtype, kind):
+        raise TypeError(f"{name}: expected {'floats' if kind is jnp.floating else 'integers'}, got {array.dtype}")
+
+
+def known_values(array: jax.Array) -> list | None:
+    """The values as a list; None where they are not known, under `jax.jit`, or lie on several hosts."""
+    return None if isinstance(array, jax.core.Tracer) or not array.is_fully_addressable else array.tolist()
+
+
 def as_float(name: str, value: jax.typing.ArrayLike, shape: str, **sizes: int) -> jax.Array:
-    """`value` as a float32 array of the given shape; see `check_shape`. float64, which only x64 mode has, stays."""
+    """`value` as a float32 array; float64, which only x64 mode has, stays.
+
+    Raises:
+      ValueError: its shape is another; see `check_shape`.
+      TypeError: it is not of floats.
+    """
     array = jnp.asarray(value)
     check_shape(name, array, shape, **sizes)
+    check_dtype(name, array, jnp.floating)
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))

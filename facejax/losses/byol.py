@@ -21,6 +21,7 @@ def byol(prediction: jax.typing.ArrayLike, target: jax.typing.ArrayLike) -> jax.
 
     Raises:
       ValueError: the shapes are not [N, D] and the same.
+      TypeError: integers in the place of floats.
 
     Source: Grill et al., "Bootstrap your own latent", NeurIPS 2020, arXiv 2006.07733, equation 2.
 
@@ -54,6 +55,7 @@ def region_consistency(
 
     Raises:
       ValueError: the shapes are not [N, Q, D] and the same.
+      TypeError: integers in the place of floats.
 
     Source: Gao & Patras, "Self-Supervised Facial Representation Learning with Facial Region Awareness", CVPR 2024,
     arXiv 2403.02138, the local consistency term, and the official code for the decorrelation.

@@ -24,6 +24,7 @@ def sinkhorn(probabilities: jax.typing.ArrayLike, num_iterations: int = 3) -> ja
 
     Raises:
       ValueError: the shape is not [N, K].
+      TypeError: integers in the place of floats.
 
     Source: Cuturi, "Sinkhorn distances", NeurIPS 2013; Caron et al., "Unsupervised learning of visual features by
     contrasting cluster assignments", NeurIPS 2020, arXiv 2006.09882, section 3.1.
@@ -76,6 +77,7 @@ def cluster_assignment(
 
     Raises:
       ValueError: the shapes are not [N, K] and the same.
+      TypeError: integers in the place of floats.
 
     Source: Gao & Patras, CVPR 2024, arXiv 2403.02138, the semantic relation loss; the entropy term is that of Assran
     et al., "Masked siamese networks", ECCV 2022, arXiv 2204.07141, equation 2.

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float, check_shape
+from facejax.losses.arguments import as_float, check_dtype, check_shape, known_values
 from facejax.losses.vectors import einsum, inverse_norm, unit
 
 
@@ -22,6 +22,7 @@ def info_nce(features: jax.typing.ArrayLike, temperature: float = 0.07) -> jax.A
 
     Raises:
       ValueError: the shape is not [2N, D].
+      TypeError: integers in the place of floats.
 
     Source: Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020,
     arXiv 2002.05709, equation 1.
@@ -64,7 +65,8 @@ def mixed_info_nce(
       A float32 scalar, mean over the 2N anchors.
 
     Raises:
-      ValueError: a shape is not as above.
+      ValueError: a shape is not as above, or `permutation` is none (which is not found under `jax.jit`).
+      TypeError: integers in the place of floats, or the reverse.
 
     Source: Liu et al., "Pose-disentangled contrastive learning for self-supervised facial representation", CVPR 2023,
     arXiv 2211.13490; the mixing is the official code's.
@@ -144,7 +146,8 @@ def pose_info_nce(
       A float32 scalar, mean over the 2K anchors.
 
     Raises:
-      ValueError: a shape is not as above.
+      ValueError: a shape is not as above, or `permutation` is none (which is not found under `jax.jit`).
+      TypeError: integers in the place of floats, or the reverse.
 
     Source: Liu et al., "Pose-disentangled contrastive learning for self-supervised facial representation", CVPR 2023,
     arXiv 2211.13490; the mixing is the official code's.
@@ -184,6 +187,9 @@ def _mixing(mix, permutation, shape: str, **sizes: int) -> tuple[jax.Array, jax.
     mix, permutation = as_float("mix", mix, shape, **sizes), jnp.asarray(permutation)
     negatives = shape.split(", ")[1]
     check_shape("permutation", permutation, negatives, **{negatives: mix.shape[1]})
+    check_dtype("permutation", permutation, jnp.integer)
+    if (numbers := known_values(permutation)) is not None and sorted(numbers) != list(range(len(numbers))):
+        raise ValueError(f"permutation: expected each of 0 to {len(permutation) - 1} once")
     return mix, permutation
 
 

@@ -22,6 +22,7 @@ def orthogonality(a: jax.typing.ArrayLike, b: jax.typing.ArrayLike) -> jax.Array
 
     Raises:
       ValueError: the shapes are not [N, D] and [N, E].
+      TypeError: integers in the place of floats.
 
     Source: Liu et al., CVPR 2023, arXiv 2211.13490, the orthogonality loss, as in the official code; Bousmalis et al.,
     "Domain separation networks", NeurIPS 2016, arXiv 1608.06019, equation 5.

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float, check_shape
+from facejax.losses.arguments import as_float, check_dtype, check_shape
 
 
 def dino(
@@ -32,6 +32,7 @@ def dino(
 
     Raises:
       ValueError: a shape is not as above, or V is below 2.
+      TypeError: integers in the place of floats.
 
     Source: Caron et al., "Emerging properties in self-supervised vision transformers", ICCV 2021, arXiv 2104.14294,
     equations 2 and 3.
@@ -44,6 +45,7 @@ def dino(
     """
     student = jnp.asarray(student)
     check_shape("student", student, "V, N, K")
+    check_dtype("student", student, jnp.floating)
     views, n, k = student.shape
     if views < 2:
         raise ValueError(f"student: expected [V, N, K] with V at least 2, got {list(student.shape)}")
@@ -81,6 +83,7 @@ def update_center(
 
     Raises:
       ValueError: a shape is not as above.
+      TypeError: integers in the place of floats.
 
     Source: Caron et al., ICCV 2021, arXiv 2104.14294, equation 4.
 

@@ -34,6 +34,7 @@ def star(
 
     Raises:
       ValueError: a shape is not as above, or an unknown distance.
+      TypeError: integers in the place of floats.
 
     Source: Zhou et al., "STAR loss: reducing semantic ambiguity in facial landmark detection", CVPR 2023,
     arXiv 2306.02763, section 3, with the constants of the official code.
@@ -103,6 +104,7 @@ def adaptive_wing(heatmaps: jax.typing.ArrayLike, target: jax.typing.ArrayLike) 
 
     Raises:
       ValueError: the shapes are not [N, P, H, W] and the same.
+      TypeError: integers in the place of floats.
 
     Source: Wang et al., "Adaptive wing loss for robust face alignment via heatmap regression", ICCV 2019,
     arXiv 1904.07399, equations 3 and 6; constants omega 14, theta 0.5, epsilon 1, alpha 2.1.

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float, check_shape
+from facejax.losses.arguments import as_float, check_shape, known_values
 from facejax.losses.vectors import einsum, unit
 
 
@@ -31,7 +31,9 @@ def cosface(
       Float32 logits [N, C].
 
     Raises:
-      ValueError: a shape is not as above, or labels [N] are not integers.
+      ValueError: a shape is not as above, or a label is no class. Under `jax.jit`, where labels are not known, the
+        logits of such an example are NaN instead.
+      TypeError: labels [N] that are not integers, or integers in the place of floats.
 
     Source: Wang et al., "CosFace: large margin cosine loss for deep face recognition", CVPR 2018, arXiv 1801.09414,
     equation 4.
@@ -72,7 +74,9 @@ def arcface(
       Float32 logits [N, C].
 
     Raises:
-      ValueError: a shape is not as above, or labels [N] are not integers.
+      ValueError: a shape is not as above, or a label is no class. Under `jax.jit`, where labels are not known, the
+        logits of such an example are NaN instead.
+      TypeError: labels [N] that are not integers, or integers in the place of floats.
 
     Source: Deng et al., "ArcFace: additive angular margin loss for deep face recognition", CVPR 2019,
     arXiv 1801.07698, equation 3.
@@ -102,8 +106,13 @@ def _cosines_and_targets(embeddings, weights, labels) -> tuple[jax.Array, jax.Ar
     if labels.ndim == 1:
         check_shape("labels", labels, "N", N=n)
         if not jnp.issubdtype(labels.dtype, jnp.integer):
-            raise ValueError(f"labels: expected integers [N] or soft labels [N, C], got {labels.dtype} [N]")
-        target = (labels[:, None] == jnp.arange(classes)).astype(embeddings.dtype)
+            raise TypeError(f"labels: expected integers [N] or soft labels [N, C], got {labels.dtype} [N]")
+        target = labels[:, None] == jnp.arange(classes)
+        known = target.any(axis=1, keepdims=True)
+        numbers = known_values(labels) or [0]
+        if min(numbers) < 0 or max(numbers) >= classes:
+            raise ValueError(f"labels: expected 0 to {classes - 1}, got {min(numbers)} to {max(numbers)}")
+        target = jnp.where(known, target, jnp.nan).astype(embeddings.dtype)
     else:
         target = as_float("labels", labels, "N, C", N=n, C=classes)
     return einsum("nd,cd->nc", unit(embeddings), unit(weights)), target

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from facejax.losses.arguments import as_float, check_shape
+from facejax.losses.arguments import as_float, check_dtype, check_shape
 
 
 def margin_softmax(
@@ -46,6 +46,7 @@ def margin_softmax(
 
     Raises:
       ValueError: a shape is not as above, or `sampled` is too small or without `rng`.
+      TypeError: integers in the place of floats, or the reverse.
 
     Source: the sharding and sampling of An et al., "Partial FC: training 10 million identities on a single machine",
     arXiv 2010.05222.
@@ -61,6 +62,7 @@ def margin_softmax(
     weights = as_float("weights", weights, "C, D", D=d)
     labels = jnp.asarray(labels)
     check_shape("labels", labels, "N, M", N=n)
+    check_dtype("labels", labels, jnp.integer)
     shares = as_float("shares", shares, "N, M", N=n, M=labels.shape[1])
     mesh = jax.sharding.get_abstract_mesh()
     parts = mesh.shape[axis] if axis in mesh.axis_names else 1

@@ -53,6 +53,25 @@ def test_float32_at_least(name):
 
 
 @pytest.mark.parametrize("name", losses.__all__)
+def test_integers_in_the_place_of_floats_are_refused(name):
+    values, loss = arguments(name, jnp.float32), getattr(losses, name)
+    for i, value in enumerate(values):
+        wrong = jnp.ones(value.shape, jnp.int32 if isinstance(value, jax.Array) else jnp.float32)
+        changed = [*values[:i], wrong, *values[i + 1 :]]
+        for call in (loss, lambda *given: jax.eval_shape(loss, *given)):
+            with pytest.raises(TypeError, match=r"^\w+: expected (floats|integers), got (int|float)32$"):
+                call(*changed)
+
+
+@pytest.mark.parametrize("name", ["mixed_info_nce", "pose_info_nce"])
+def test_what_is_no_permutation_is_refused(name):
+    *values, permutation = arguments(name, jnp.float32)
+    for number in (0, len(permutation), -1):  # twice, too large, negative
+        with pytest.raises(ValueError, match=r"^permutation: expected each of 0 to \d once$"):
+            getattr(losses, name)(*values, np.array([number, *permutation[1:]]))
+
+
+@pytest.mark.parametrize("name", losses.__all__)
 def test_the_example_in_the_docstring(name):
     (example,) = doctest.DocTestFinder(recurse=False).find(
         getattr(losses, name), name, globs={name: getattr(losses, name)}

@@ -74,7 +74,26 @@ def test_wrong_arguments_are_named():
     x = np.ones((2, 3))
     with pytest.raises(ValueError, match=r"^weights: expected shape \[C, D\] with D=3, got \[2, 4\]$"):
         losses.cosface(x, np.ones((2, 4)), np.zeros(2, int))
-    with pytest.raises(ValueError, match=r"^labels: expected integers \[N\] or soft labels \[N, C\], got float"):
+    with pytest.raises(TypeError, match=r"^labels: expected integers \[N\] or soft labels \[N, C\], got float"):
         losses.arcface(x, x, np.zeros(2))
     with pytest.raises(ValueError, match=r"^labels: expected shape \[N, C\] with N=2, C=2, got \[2, 3\]$"):
         losses.arcface(x, x, x)
+
+
+@pytest.mark.parametrize("loss", [losses.cosface, losses.arcface])
+def test_labels_that_are_no_class(loss):
+    """An error where they are known, NaN where they are not, and in no other example."""
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(3, 4)).astype("f4"), rng.normal(size=(5, 4)).astype("f4")
+    good = loss(x, weights, np.array([0, 4, 2]))
+    for label in (-1, 5, 2**31 - 1):
+        labels = np.array([0, label, 2], np.int32)
+        with pytest.raises(ValueError, match=rf"^labels: expected 0 to 4, got {min(label, 0)} to {max(label, 2)}$"):
+            loss(x, weights, labels)
+        with pytest.raises(ValueError, match=r"^labels: expected 0 to 4"):
+            jax.grad(lambda x, labels=labels: loss(x, weights, labels).sum())(x)
+        traced = jax.jit(loss)(x, weights, labels)
+        assert np.isnan(traced[1]).all()
+        np.testing.assert_allclose(traced[::2], good[::2], rtol=1e-5)
+    constant = jax.jit(lambda x: loss(x, weights, np.array([0, 4, 2], np.uint8)))(x)
+    np.testing.assert_allclose(constant, good, rtol=1e-5)
