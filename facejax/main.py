@@ -24,9 +24,10 @@ from facejax.progress import phase
 
 config_flags.DEFINE_config_file("config", None, "experiment: FILE.py or FILE.py:ARG", lock_config=True)
 flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures, results; a local path or gs://")
-flags.DEFINE_string("coordinator_address", None, "host:port of process 0, where no cluster manager tells it")
+flags.DEFINE_string("coordinator_address", None, "host:port of process 0, where no cluster manager knows it")
 flags.DEFINE_integer("num_processes", None, "how many processes train together, with --coordinator_address")
-flags.DEFINE_integer("process_id", None, "which of them this one is, with --coordinator_address")
+flags.DEFINE_integer("process_id", None, "which of them this one is, from 0, with --coordinator_address")
+flags.DEFINE_integer("coordinator_timeout", 300, "seconds to wait for the other processes")
 flags.DEFINE_bool("helpconfig", False, "list the keys of a config with type, range and meaning, then exit")
 flags.DEFINE_bool(
     "compilation_cache", True, "load what earlier runs compiled: from JAX_COMPILATION_CACHE_DIR or your cache folder"
@@ -126,11 +127,11 @@ def run(_) -> None:
     if FLAGS.log_all_metrics:
         logging.set_verbosity(logging.DEBUG)
     with phase("Importing JAX"):  # only now: a mistyped flag is reported without waiting for it
-        from facejax import compilation_cache, sharding, train
+        from facejax import cluster, compilation_cache, train
         from facejax.data.tfrecord import CorruptRecord
 
     compilation_cache.enable(FLAGS.compilation_cache)
-    sharding.join_cluster(FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
+    cluster.join(FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id, timeout=FLAGS.coordinator_timeout)
     try:
         train.train(FLAGS.config, FLAGS.workdir)
     except CorruptRecord as error:

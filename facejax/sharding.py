@@ -1,33 +1,16 @@
-"""The device mesh, who joins it, and which array lies where on it."""
+"""The device mesh, and which array lies where on it."""
 
 import math
 import re
 
 import jax
 import numpy as np
-from absl import logging
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from facejax.errors import UserError
 
 FSDP = "fsdp"
 SMALLEST_SHARDED = 2**14  # elements: below this, splitting an array costs more messages than it saves memory
-
-
-def join_cluster(coordinator_address=None, num_processes=None, process_id=None) -> None:
-    """Makes this process one of many, where it is: on a Cloud TPU pod, under Slurm, Open MPI or Kubernetes, or as told.
-
-    Without arguments JAX looks for one of those by itself; if there is none, the process stays alone.
-    """
-    if coordinator_address:
-        jax.distributed.initialize(coordinator_address, num_processes, process_id)
-        return
-    try:
-        jax.distributed.initialize()
-    except ValueError as error:
-        if "coordinator_address" not in str(error):
-            raise
-        logging.debug("No cluster found: this process works alone.")
 
 
 def make_mesh(axes: dict[str, int]) -> Mesh:

@@ -159,6 +159,7 @@ def test_what_is_wrong_is_said_in_one_line(finished, program, tmp_path):
         (program.start(new, "view1.flip=1.5"), r"config\.view1\.flip = 1\.5: must be a probability, 0 to 1 \("),
         (program.start(new, "method=far"), "config.method = 'far': unknown method"),
         (supervised.start(new, "data.images_per_class=0", "classifier.num_classes=7"), "0 to 7; set it to 8"),
+        (program.start(new, flags=("--num_processes=2", "--process_id=0")), "without --coordinator_address"),
         (program.start(used, "seed=1"), "holds another config's run: seed was 0, is 1"),
     ]
     for process, wanted in cases:
