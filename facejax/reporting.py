@@ -27,6 +27,8 @@ MAY_CHANGE = (
     "evaluations",
     "profile_steps",
     "synthetic_faces",
+    "mesh",
+    "sharding",
 )
 UPLOAD_SECONDS = 60  # between copies of TensorBoard's files to a URL
 MAY_CHANGE_IN_DATA = ("num_workers", "skip_corrupt")
