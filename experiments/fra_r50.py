@@ -141,7 +141,7 @@ def shrink(config):
 
 def synthetic(config):
     """The demo: synthetic faces, which the run renders."""
-    config.epochs = 30
+    config.epochs = 8
     config.image_size = 48
     config.model.width = 16
     faces = "datasets/synthetic_faces_64"
@@ -151,6 +151,7 @@ def synthetic(config):
         evaluation.data = faces
     for view in (config.view1, config.view2):
         view.flip = 0.0  # a mirrored head has another yaw
+        view.update(grey_probability=0.0, blur_probability=0.0)  # of few views, at every step's cost
 
 
 def photos(config):
