@@ -68,6 +68,8 @@ def test_interrupted_conversion_resumes_and_leaves_the_same_bytes_as_on_a_disk(b
     write(OUT, Examples(40), file_format=file_format)
     assert {name: bucket.objects[name] for name in finished} == finished  # not written again
     write(tmp_path / "faces", Examples(40), file_format=file_format)
+    visible = [name for name in bucket.names() if "/." not in name]
+    assert max(visible, key=lambda name: bucket.objects[name][1]) == "sets/faces/dataset_info.json"  # written last
     local = {path.name: path.read_bytes() for path in (tmp_path / "faces").iterdir()}
     remote = {name.rpartition("/")[2]: bucket.content(name) for name in bucket.names()}
     indices = {name for name in remote if name.endswith(".index")}

@@ -59,3 +59,12 @@ def test_checkpoints_cannot_be_on_every_file_system():
     paths.check_holds_checkpoints(paths.epath.Path("gs://bucket/run"))
     with pytest.raises(UserError, match="--workdir=s3://bucket/run: checkpoints cannot be on s3://"):
         paths.check_holds_checkpoints(paths.epath.Path("s3://bucket/run"), "--workdir")
+
+
+def test_what_another_process_writes_is_seen_at_once(bucket):
+    folder = paths.resolve("gs://bucket/run")
+    (folder / "mine").write_text("")
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+    bucket.put("run/other", b"", {})
+    assert {path.name for path in folder.iterdir()} == {"mine", "other"}
+    assert (folder / "other").exists()
