@@ -1,36 +1,77 @@
-"""Checkpoints: train state and data position together, written asynchronously, complete or not there at all."""
+"""Checkpoints: train state and data position together, written asynchronously, verified before they are read."""
+
+import contextlib
+import itertools
+import re
 
 import grain
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
 
+from facejax import manifest
 from facejax.errors import UserError
 from facejax.files import named_write_errors
+from facejax.processes import decided_by_first
+from facejax.progress import phase
 from facejax.sharding import path_name
 
 
 class Checkpoints:
     """The checkpoints of one run, in `workdir/checkpoints/STEP`.
 
-    A checkpoint is written under a temporary name and renamed when it is whole: one that was cut off does not count.
+    A checkpoint is written under a temporary name, gets a manifest with the checksums of its files, and is renamed: one
+    that was cut off does not count. When a run opens its checkpoints, the newest one is compared with its manifest; if
+    it is damaged it is set aside as `STEP.damaged`, and the one before it is looked at.
 
     Args:
       workdir: folder of the run.
       keep: how many of the newest checkpoints stay.
       keep_period: checkpoints at multiples of this step stay for good; 0 for none.
+      before_save: called before anything is written; raises where nothing may be.
+
+    Raises:
+      UserError: there are checkpoints, but none is whole; or the folder cannot be written.
     """
 
-    def __init__(self, workdir, *, keep: int = 3, keep_period: int = 0):
+    def __init__(self, workdir, *, keep: int = 3, keep_period: int = 0, before_save=lambda: None):
         self.folder = epath.Path(workdir) / "checkpoints"
+        self._before_save = before_save
+        self._saving = 0
+        decided_by_first(self._set_damaged_aside)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             keep_period=keep_period or None,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_manifest),
+            lightweight_initialize=True,  # what else orbax would read of every checkpoint is not needed
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "position": grain.checkpoint.CheckpointHandler()}
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        with named_write_errors(self.folder):
+            self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+
+    def _set_damaged_aside(self) -> None:
+        """Renames what is newer than the newest whole checkpoint, so that the run can save these steps again."""
+        whole, damages = newest_whole(self.folder)
+        for step, damage in damages.items():
+            path, taken = self.folder / str(step), {path.name for path in self.folder.iterdir()}
+            names = itertools.chain([f"{step}.damaged"], (f"{step}.damaged-{count}" for count in itertools.count(2)))
+            aside = next(name for name in names if name not in taken)
+            with named_write_errors(path):
+                path.rename(path.with_name(aside))
+            logging.warning(
+                "%s is damaged (%s): set aside as %s; the newest whole checkpoint is that of step %d",
+                path, damage, aside, whole,
+            )  # fmt: skip
+
+    def _write_manifest(self) -> None:
+        """On process 0, in the thread that writes: the files are complete, but orbax has not renamed their folder."""
+        folder = self.folder / f"{self._saving}{ocp.utils.TMP_DIR_SUFFIX}"
+        if not folder.exists():  # on gs:// a checkpoint has its name from the start, and a marker at the end
+            folder = self.folder / str(self._saving)
+        manifest.write(folder)
 
     @property
     def newest(self) -> int | None:
@@ -46,6 +87,9 @@ class Checkpoints:
           position: a grain iterator, or what has its `get_state`: where in the data the run is.
         """
         with named_write_errors(self.folder):
+            self._before_save()
+            self._manager.wait_until_finished()  # the save before still asks for its own step
+            self._saving = step
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -59,18 +103,15 @@ class Checkpoints:
         Raises:
           UserError: the checkpoint holds other arrays than `abstract_state` asks for.
         """
-        check_fits(self.saved_shapes(step), abstract_state, self.folder / str(step))
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract_state), position=grain.checkpoint.CheckpointRestore(position)
-            ),
-        )
-        return restored.state
-
-    def saved_shapes(self, step: int) -> dict[str, tuple[int, ...]]:
-        """Path -> shape of every array of the train state saved at `step`."""
-        return _shapes(self._manager.item_metadata(step).state)
+        folder = self.folder / str(step)
+        check_fits(_shapes(saved_tree(folder)), abstract_state, folder)
+        with readable(folder):
+            state = read_item(
+                folder, "state", ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(abstract_state)
+            )
+        restore_position = grain.checkpoint.CheckpointRestore(position)
+        read_item(folder, "position", grain.checkpoint.CheckpointHandler(), restore_position)
+        return state
 
     def wait(self) -> None:
         """Returns when everything that was started is on disk."""
@@ -85,6 +126,78 @@ class Checkpoints:
         """Waits and lets go of the folder."""
         with named_write_errors(self.folder):
             self._manager.close()
+
+
+def newest_whole(folder) -> tuple[int | None, dict[int, str]]:
+    """The newest checkpoint that is what its manifest says.
+
+    Args:
+      folder: that of a run's checkpoints, which need not exist.
+
+    Returns:
+      Its step, None if there are no checkpoints at all; and for each damaged one that is newer, what is wrong with it.
+
+    Raises:
+      UserError: there are checkpoints, but none is whole.
+    """
+    folder, damages = epath.Path(folder), {}
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file where the folder of the checkpoints has to be: move it away")
+    for step in sorted(_steps(folder), reverse=True):
+        with phase(f"Verifying checkpoint {step} in {folder}"):
+            damage = manifest.find_damage(folder / str(step))
+        if damage is None:
+            return step, damages
+        damages[step] = damage
+    if damages:
+        raise UserError(
+            f"no checkpoint in {folder} is whole: {'; '.join(f'{step}: {what}' for step, what in damages.items())}: "
+            "restore one from a backup, or choose another --workdir"
+        )
+    return None, {}
+
+
+def _steps(folder):
+    for path in folder.iterdir() if folder.exists() else ():
+        if re.fullmatch("0|[1-9][0-9]*", path.name) and not _is_unfinished(path):
+            yield int(path.name)
+
+
+def _is_unfinished(path) -> bool:
+    """Whether orbax was cut off while it wrote a checkpoint that has its name from the start; it removes it itself."""
+    return ocp.utils.is_gcs_path(path) and not (path / ocp.path.atomicity.COMMIT_SUCCESS_FILE).exists()
+
+
+def saved_tree(checkpoint):
+    """Shapes and types of the arrays of a saved train state, as a tree; reads none of them.
+
+    Args:
+      checkpoint: folder of a whole checkpoint.
+    """
+    with readable(checkpoint):
+        return ocp.PyTreeCheckpointHandler().metadata(epath.Path(checkpoint) / "state").tree
+
+
+def read_item(checkpoint, item: str, handler, args):
+    """What orbax makes of one item of a checkpoint, "state" or "position", by the handler and the arguments given.
+
+    The items are read one by one: of what lies next to them, orbax would read more than facejax needs.
+    """
+    with ocp.Checkpointer(handler) as checkpointer:
+        return checkpointer.restore(epath.Path(checkpoint) / item, args=args)
+
+
+@contextlib.contextmanager
+def readable(checkpoint):
+    """Context in which what orbax cannot make sense of becomes a UserError that names the checkpoint."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{checkpoint} is what was saved, but orbax-checkpoint {ocp.__version__} cannot read it "
+            f"({reason}): remove files that do not belong there, or install the version that wrote it"
+        ) from error
 
 
 def check_fits(saved: dict[str, tuple[int, ...]], abstract_state, where) -> None:

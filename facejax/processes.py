@@ -1,0 +1,43 @@
+"""What one of several processes decides for all."""
+
+import json
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from facejax.errors import UserError
+
+
+def decided_by_first(function: Callable):
+    """Calls a function on process 0; every process returns its result, or raises its UserError.
+
+    Args:
+      function: takes nothing, returns what JSON can hold.
+
+    Raises:
+      UserError: the function raised one; on the other processes, that it failed in any way.
+    """
+    if jax.process_count() == 1:
+        return function()
+    answer, failure = None, None
+    if jax.process_index() == 0:
+        try:
+            answer = {"result": function()}
+        except BaseException as error:  # the others wait for an answer, whatever happened
+            answer, failure = {"error": str(error) or repr(error)}, error
+    answer = _from_first(answer)
+    if failure is not None:
+        raise failure
+    if "error" in answer:
+        raise UserError(answer["error"])
+    return answer["result"]
+
+
+def _from_first(value):
+    content = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(content.size)))
+    if jax.process_index() > 0:
+        content = np.zeros(size, np.uint8)
+    return json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(content), np.uint8)))
