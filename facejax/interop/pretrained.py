@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
 
-from facejax import paths
+from facejax import checkpoints, paths
 from facejax.errors import UserError
 from facejax.interop import lafs, torch_file
 from facejax.sharding import path_name
@@ -15,57 +16,60 @@ from facejax.sharding import path_name
 RANDOM = "random"  # written in a config in the place of a source: the weights stay as they were drawn
 
 
-def landmark_network(source: epath.PathLike) -> dict:
+def landmark_network(source: epath.PathLike, *, shapes_only: bool = False) -> dict:
     """Variables of a landmark network.
 
     Args:
       source: workdir of a run of Part fViT or LAFS, or an official checkpoint (`.pth`) of Part fViT.
+      shapes_only: read no arrays, only what is noted down about them.
 
     Returns:
-      `{"params", "batch_stats"}` for `facejax.models.landmarks.LandmarkNetwork`, NumPy arrays.
+      `{"params", "batch_stats"}` for `facejax.models.landmarks.LandmarkNetwork`, NumPy arrays; with `shapes_only`,
+      something with their shapes.
 
     Raises:
       UserError: there is no such thing at `source`.
     """
     source = paths.resolve(source)
     if not _is_workdir(source):
-        return lafs.landmark_network_from_official(_state_dict(source), source=str(source))
-    found = _read(source, ("statistics/landmark_network", "params/landmark_network"))
+        return lafs.landmark_network_from_official(_state_dict(source, shapes_only), source=str(source))
+    found = _read(source, ("statistics/landmark_network", "params/landmark_network"), shapes_only)
     if "landmark_network" in found.get("statistics", {}):
         return found["statistics"]["landmark_network"]
-    statistics = _read(source, ("statistics/batch_stats/landmark_network",))["statistics"]
+    statistics = _read(source, ("statistics/batch_stats/landmark_network",), shapes_only)["statistics"]
     return {
         "params": found["params"]["landmark_network"],
         "batch_stats": statistics["batch_stats"]["landmark_network"],
     }
 
 
-def transformer(source: epath.PathLike, *, size: str) -> dict:
+def transformer(source: epath.PathLike, *, size: str, shapes_only: bool = False) -> dict:
     """Parameters of a transformer: the teacher's, where there is one.
 
     Args:
       source: workdir of a run of fViT, Part fViT, LAFS or DINO-face, or an official checkpoint (`.pth`).
       size: a key of `facejax.models.fvit.SIZES`, for official checkpoints.
+      shapes_only: read no arrays, only what is noted down about them.
 
     Returns:
-      Nested dict of NumPy arrays for `facejax.models.fvit.FViT`.
+      Nested dict of NumPy arrays for `facejax.models.fvit.FViT`; with `shapes_only`, of something with their shapes.
 
     Raises:
       UserError: there is no such thing at `source`.
     """
     source = paths.resolve(source)
     if not _is_workdir(source):
-        return lafs.transformer_from_official(_state_dict(source), size=size, source=str(source))["params"]
-    found = _read(source, ("target/params/transformer", "params/transformer"))
+        return lafs.transformer_from_official(_state_dict(source, shapes_only), size=size, source=str(source))["params"]
+    found = _read(source, ("target/params/transformer", "params/transformer"), shapes_only)
     return (found.get("target") or found)["params"]["transformer"]
 
 
 def in_place_of(here, there: Mapping, source: epath.PathLike):
-    """`there`, on the devices on which `here` lies.
+    """`there`, on the devices on which `here` lies; `here` itself where both have shapes only.
 
     Args:
-      here: tree of arrays.
-      there: tree of NumPy arrays.
+      here: tree of arrays, or of `jax.ShapeDtypeStruct`.
+      there: tree of NumPy arrays, or of something with their shapes.
       source: where they are from, for errors.
 
     Raises:
@@ -79,6 +83,8 @@ def in_place_of(here, there: Mapping, source: epath.PathLike):
                 f"{source} does not fit the model: {name}: found {shapes[0]}, the model has {shapes[1]}; "
                 "use the config.model it was trained with"
             )
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(here)):
+        return here
     return jax.tree.map(lambda old, new: jax.device_put(new.astype(old.dtype), old.sharding), here, there)
 
 
@@ -92,35 +98,37 @@ def _is_workdir(source: epath.Path) -> bool:
     return source.is_dir()
 
 
-def _read(workdir: epath.Path, prefixes: tuple[str, ...]) -> dict:
-    """The arrays of the newest checkpoint whose paths begin with one of the prefixes, in their nested dicts."""
+def _read(workdir: epath.Path, prefixes: tuple[str, ...], shapes_only: bool) -> dict:
+    """The arrays of the newest whole checkpoint whose paths begin with one of the prefixes, in their nested dicts."""
     paths.check_holds_checkpoints(workdir)
     folder = workdir / "checkpoints"
-    steps = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit()) if folder.exists() else []
-    if not steps:
+    step, damages = checkpoints.newest_whole(folder)
+    for damaged, damage in damages.items():
+        logging.warning("%s is damaged (%s): step %d is read instead", folder / str(damaged), damage, step)
+    if step is None:
         raise UserError(f"{workdir} has no complete checkpoint: train it first, or name another workdir")
-    folder = folder / str(steps[-1]) / "state"
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        saved = checkpointer.metadata(folder).item_metadata.tree
-        chosen: dict = {}
-        for path, leaf in _leaves(saved):
-            if path_name(path).startswith(tuple(f"{prefix}/" for prefix in prefixes)):
-                *outer, name = (key.key for key in path)
-                tree = chosen
-                for key in outer:
-                    tree = tree.setdefault(key, {})
-                tree[name] = np.zeros(leaf.shape, leaf.dtype)
-        if not chosen:
-            raise UserError(f"{folder} holds none of {', '.join(prefixes)}: it is a run of another kind")
-        arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), chosen)
-        return checkpointer.restore(
-            folder, args=ocp.args.PyTreeRestore(item=chosen, restore_args=arguments, partial_restore=True)
-        )
+    folder = folder / str(step)
+    chosen: dict = {}
+    for path, leaf in _leaves(checkpoints.saved_tree(folder)):
+        if path_name(path).startswith(tuple(f"{prefix}/" for prefix in prefixes)):
+            *outer, name = (key.key for key in path)
+            tree = chosen
+            for key in outer:
+                tree = tree.setdefault(key, {})
+            tree[name] = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    if not chosen:
+        raise UserError(f"{folder} holds none of {', '.join(prefixes)}: it is a run of another kind")
+    if shapes_only:
+        return chosen
+    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), chosen)
+    args = ocp.args.PyTreeRestore(item=chosen, restore_args=arguments, partial_restore=True)
+    with checkpoints.readable(folder):
+        return checkpoints.read_item(folder, "state", ocp.PyTreeCheckpointHandler(), args)
 
 
-def _state_dict(source) -> dict[str, np.ndarray]:
+def _state_dict(source, shapes_only: bool) -> dict[str, np.ndarray]:
     """The weights in an official file; of a self-supervised checkpoint the teacher's."""
-    content = torch_file.read(source)
+    content = torch_file.read(source, shapes_only=shapes_only)
     for key in ("teacher", "state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -47,10 +47,15 @@ class Unknown:
     extend = append
 
 
-def read(path: epath.PathLike):
+def read(path: epath.PathLike, *, shapes_only: bool = False):
     """The object in a file of `torch.save` (PyTorch 1.6 and newer): dicts, lists and numbers, tensors as NumPy arrays.
 
     Objects of other classes become `Unknown`; no code of theirs runs.
+
+    Args:
+      path: the file.
+      shapes_only: leave the tensors' data unread; the arrays have their shapes and types, and hold zeros that take no
+        memory.
 
     Raises:
       UserError: there is no such file, or it is not one that `torch.save` wrote whole.
@@ -64,7 +69,7 @@ def read(path: epath.PathLike):
             names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
             if len(names) != 1:
                 raise ValueError(f"it has {len(names)} entries data.pkl")
-            return _Unpickler(archive, names[0]).load()
+            return _Unpickler(archive, names[0], shapes_only).load()
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, RuntimeError) as error:
         raise UserError(
             f"{path} is not a checkpoint of PyTorch 1.6 or newer, or is damaged ({error!s:.200}); load an older one "
@@ -86,9 +91,9 @@ def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
 class _Unpickler(RestrictedUnpickler):
     dispatch: ClassVar = RestrictedUnpickler.dispatch | instructions("EMPTY_DICT", "BINPERSID", "NEWOBJ", "NEWOBJ_EX")
 
-    def __init__(self, archive: zipfile.ZipFile, name: str):
+    def __init__(self, archive: zipfile.ZipFile, name: str, shapes_only: bool):
         super().__init__(archive.read(name))
-        self._archive, self._folder = archive, name.removesuffix("data.pkl")
+        self._archive, self._folder, self._shapes_only = archive, name.removesuffix("data.pkl"), shapes_only
         self._storage = functools.cache(self._read_storage)
 
     def find_class(self, module, name):
@@ -108,7 +113,10 @@ class _Unpickler(RestrictedUnpickler):
         return self._storage(storage, key)
 
     def _read_storage(self, storage: str, key: str) -> np.ndarray:
-        return np.frombuffer(self._archive.read(f"{self._folder}data/{key}"), DTYPES[storage])
+        name, dtype = f"{self._folder}data/{key}", np.dtype(DTYPES[storage])
+        if self._shapes_only:
+            return np.broadcast_to(np.zeros((), dtype), self._archive.getinfo(name).file_size // dtype.itemsize)
+        return np.frombuffer(self._archive.read(name), dtype)
 
     def _setitems(self):
         items = self.pop_mark()
@@ -164,5 +172,5 @@ def _tensor(storage, offset, shape, strides, *_):
         return np.zeros(shape, storage.dtype)
     if offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True)) >= len(storage):
         raise ValueError("a tensor reaches beyond its data")
-    strides = [stride * storage.itemsize for stride in strides]
+    strides = [stride * storage.strides[0] for stride in strides]  # 0 where only shapes are read
     return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides, writeable=False)

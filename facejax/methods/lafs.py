@@ -28,6 +28,7 @@ def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
         train_step=lafs.train_step,
         encode=lafs.encode,
         pictures=lafs.pictures,
+        check_start=lafs.check_start,
         start_from=lafs.start_from,
         evaluated=lafs.teacher_variables,
     )
@@ -101,11 +102,17 @@ class LAFS:
             opt_state=self.optimizer.init(params),
         )
 
-    def start_from(self, state: TrainState) -> TrainState:
+    def check_start(self) -> None:
+        """Compares the shapes in the landmark network that the config names with those that `init` gives."""
+        if self.landmark_network and self.config.landmark_network != pretrained.RANDOM:
+            rng = jax.eval_shape(lambda: jax.random.key(0))
+            self.start_from(jax.eval_shape(self.init, rng, {}), shapes_only=True)
+
+    def start_from(self, state: TrainState, *, shapes_only: bool = False) -> TrainState:
         """Outside of jit: the landmark network that the config names takes the place of the random one."""
         if not self.landmark_network or self.config.landmark_network == pretrained.RANDOM:
             return state
-        there = pretrained.landmark_network(self.config.landmark_network)
+        there = pretrained.landmark_network(self.config.landmark_network, shapes_only=shapes_only)
         here = state.statistics["landmark_network"]
         loaded = pretrained.in_place_of(here, there, self.config.landmark_network)
         return state.replace(statistics=state.statistics | {"landmark_network": loaded})

@@ -36,6 +36,7 @@ def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
         pictures=supervised.pictures,
         fields=("image", label),
         num_classes={label: config.classifier.num_classes},
+        check_start=supervised.check_start,
         start_from=supervised.start_from,
     )
 
@@ -94,14 +95,21 @@ class Supervised:
     def _rows(self) -> int:
         return ROWS * math.ceil(self.config.classifier.num_classes / ROWS)
 
-    def start_from(self, state: TrainState) -> TrainState:
+    def check_start(self) -> None:
+        """Compares the shapes in the weights that the config names with those that `init` gives."""
+        sources = self.config.initialize_from
+        if {sources.transformer, sources.landmark_network} != {pretrained.RANDOM}:
+            rng = jax.eval_shape(lambda: jax.random.key(0))
+            self.start_from(jax.eval_shape(self.init, rng, {}), shapes_only=True)
+
+    def start_from(self, state: TrainState, *, shapes_only: bool = False) -> TrainState:
         """Outside of jit: transformer and landmark network from where the config says take the place of random ones."""
         sources, params, statistics = self.config.initialize_from, dict(state.params), dict(state.statistics)
         if sources.transformer != pretrained.RANDOM:
-            there = pretrained.transformer(sources.transformer, size=self.config.model.size)
+            there = pretrained.transformer(sources.transformer, size=self.config.model.size, shapes_only=shapes_only)
             params["transformer"] = pretrained.in_place_of(params["transformer"], there, sources.transformer)
         if self.config.model.landmarks and sources.landmark_network != pretrained.RANDOM:
-            there = pretrained.landmark_network(sources.landmark_network)
+            there = pretrained.landmark_network(sources.landmark_network, shapes_only=shapes_only)
             here = {
                 "params": params["landmark_network"],
                 "batch_stats": statistics["batch_stats"]["landmark_network"],

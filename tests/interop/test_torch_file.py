@@ -86,6 +86,22 @@ def test_tensors_and_settings(save):
         np.testing.assert_array_equal(found["teacher"][name], tensor.array)
 
 
+def test_shapes_only_reads_no_data(save, monkeypatch):
+    weight = Tensor("0", np.ones((3, 4), np.float32), "FloatStorage")
+    transposed = Tensor("1", np.asfortranarray(np.ones((2, 5), np.float32)), "FloatStorage")
+    count = Tensor("2", np.array(7), "LongStorage")
+    path = save({"weight": weight, "transposed": transposed, "count": count}, weight, transposed, count)
+    read, names = zipfile.ZipFile.read, []
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda self, name: names.append(name) or read(self, name))
+    found = torch_file.read(path, shapes_only=True)
+    assert names == ["archive/data.pkl"]
+    for name, tensor in {"weight": weight, "transposed": transposed, "count": count}.items():
+        assert (found[name].shape, found[name].dtype) == (tensor.array.shape, tensor.array.dtype)
+    short = Tensor("0", np.ones(3, np.float32), "FloatStorage", strides=(2,))
+    with pytest.raises(UserError, match="reaches beyond its data"):
+        torch_file.read(save({"x": short}, short), shapes_only=True)
+
+
 class Malicious:
     def __reduce__(self):
         return print, ("run!",)
