@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from absl import logging
 from etils import epath
 
-from facejax import methods, paths, reporting, sharding
+from facejax import methods, paths, reporting, sharding, workdir_lock
 from facejax.checkpoints import Checkpoints
 from facejax.config_schema.check import check
 from facejax.data import embedded, few_shot, hierarchy, labels, pipeline, records
@@ -78,39 +78,41 @@ def train(config, workdir) -> dict:
     # --- Method
     method = methods.create(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     batch = abstract_batch(config, method, source)
-    claim_workdir(workdir, config)  # not before: a config that cannot work leaves nothing behind
+    with workdir_lock.held(workdir) as check_lock:  # not before: a config that cannot work leaves nothing behind
+        claim_workdir(workdir, config)
 
-    # --- State: that of the newest complete checkpoint, or a fresh one
-    initial_state, abstract_state = prepare_state(config, method, mesh, batch)
-    checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, keep_period=config.checkpoint.keep_period)
-    batches = training_batches(config, source, order, mesh, method.fields)
-    first_step = checkpoints.newest or 0
-    if first_step:
-        with phase(f"Restoring step {first_step} from {checkpoints.folder}"):
-            state = checkpoints.restore(first_step, abstract_state, batches)
-        logging.info("Going on from step %d, found in %s", first_step, checkpoints.folder)
-    else:
-        state = method.start_from(initial_state())
-    step_function = compile_step(method, mesh, batch, abstract_state)
+        # --- State: that of the newest complete checkpoint, or a fresh one
+        initial_state, abstract_state = prepare_state(config, method, mesh, batch)
+        settings = config.checkpoint
+        checkpoints = Checkpoints(workdir, keep=settings.keep, keep_period=settings.keep_period, before_save=check_lock)
+        batches = training_batches(config, source, order, mesh, method.fields)
+        first_step = checkpoints.newest or 0
+        if first_step:
+            with phase(f"Restoring step {first_step} from {checkpoints.folder}"):
+                state = checkpoints.restore(first_step, abstract_state, batches)
+            logging.info("Going on from step %d, found in %s", first_step, checkpoints.folder)
+        else:
+            state = method.start_from(initial_state())
+        step_function = compile_step(method, mesh, batch, abstract_state)
 
-    # --- Evaluations: the untrained encoder first
-    reporter = Reporter(workdir, first_step)
-    reporter.parameters(state.params)
-    drawn = next((splits[e.data, e.test_split] for e in evaluations.values()), source)  # labelled, if there are any
-    evaluator = Evaluator(config, method, mesh, evaluations, splits, drawn, reporter, workdir)
-    untrained = evaluator.kept(0)
-    if untrained is None:
-        untrained = evaluator.evaluate(0, method.start_from(initial_state()) if first_step else state)
+        # --- Evaluations: the untrained encoder first
+        reporter = Reporter(workdir, first_step)
+        reporter.parameters(state.params)
+        drawn = next((splits[e.data, e.test_split] for e in evaluations.values()), source)  # labelled, if there are any
+        evaluator = Evaluator(config, method, mesh, evaluations, splits, drawn, reporter, workdir)
+        untrained = evaluator.kept(0)
+        if untrained is None:
+            untrained = evaluator.evaluate(0, method.start_from(initial_state()) if first_step else state)
 
-    # --- Loop, and what it gained
-    rng = jax.random.fold_in(jax.random.key(config.seed), STEPS)
-    with contextlib.closing(reporter):
-        state = take_steps(
-            config, workdir, step_function, rng, state, batches, checkpoints, evaluator, reporter,
-            steps=range(first_step + 1, total_steps + 1),
-        )  # fmt: skip
-        trained = evaluator.evaluate(total_steps, state)
-    return write_results(config, workdir, total_steps, untrained, trained)
+        # --- Loop, and what it gained
+        rng = jax.random.fold_in(jax.random.key(config.seed), STEPS)
+        with contextlib.closing(reporter):
+            state = take_steps(
+                config, workdir, step_function, rng, state, batches, checkpoints, evaluator, reporter,
+                steps=range(first_step + 1, total_steps + 1),
+            )  # fmt: skip
+            trained = evaluator.evaluate(total_steps, state)
+        return write_results(config, workdir, total_steps, untrained, trained)
 
 
 def take_steps(config, workdir, step_function, rng, state, batches, checkpoints, evaluator, reporter, *, steps: range):

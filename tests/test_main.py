@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import random
 import re
 import shutil
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 import tiny_experiment
 from whole_program import ROOT, assert_same_bits, failure, follow, newest, tiny
+
+from facejax import workdir_lock
 
 STEPS = 15  # of the tiny experiment
 
@@ -47,6 +50,7 @@ def test_run_ends_with_the_table_and_leaves_its_record(finished):
         "step_00000000_fra.png", f"step_{STEPS:08d}_fra.png"
     ]  # fmt: skip
     assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()) == [12, 15]
+    assert not (workdir / "run.lock").exists()
     lines = re.findall(r"step (\d+)/15 \(\d+%\)  loss \d+\.\d+  \d+ images/s  ETA [\d:]+$", stderr, re.MULTILINE)
     assert [int(step) for step in lines] == list(range(1, STEPS + 1))
 
@@ -145,7 +149,7 @@ def test_two_processes_train_as_one(finished, program, tmp_path):
 
 
 def test_what_is_wrong_is_said_in_one_line(finished, program, tmp_path):
-    new, used = tmp_path / "new", finished[0]
+    new, used, locked = tmp_path / "new", finished[0], tmp_path / "locked"
     two_devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     elsewhere = dataclasses.replace(program, config="experiments/none.py")
     supervised = dataclasses.replace(program, config=program.config.replace(":fra,", ":supervised,"))
@@ -162,9 +166,12 @@ def test_what_is_wrong_is_said_in_one_line(finished, program, tmp_path):
         (program.start(new, flags=("--num_processes=2", "--process_id=0")), "without --coordinator_address"),
         (program.start(used, "seed=1"), "holds another config's run: seed was 0, is 1"),
     ]
-    for process, wanted in cases:
-        assert re.search(wanted, failure(process))
+    with workdir_lock.held(locked):
+        cases.append((program.start(locked), f"{locked} is in use by process {os.getpid()} on "))
+        for process, wanted in cases:
+            assert re.search(wanted, failure(process))
     assert not new.exists()
+    assert not list(locked.iterdir())
 
 
 def test_checkpoint_of_another_model_is_refused(finished, program, tmp_path):
