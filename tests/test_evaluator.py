@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from etils import epath
 
-from facejax import evaluator, main, sharding, train
+from facejax import cluster, evaluator, main, sharding, train
 from facejax.data import records
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
@@ -109,7 +109,7 @@ def test_a_run_that_meets_a_damaged_record_names_the_option(monkeypatch):
 
     monkeypatch.setattr(train, "train", meets_one)
     monkeypatch.setattr(main, "FLAGS", mock.MagicMock())
-    monkeypatch.setattr(sharding, "join_cluster", mock.Mock())
+    monkeypatch.setattr(cluster, "join", mock.Mock())
     with pytest.raises(UserError, match=r"record 3: checksum .*--config\.data\.skip_corrupt=True"):
         main.run(None)
 

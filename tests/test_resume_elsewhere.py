@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 import tiny_experiment
 
 ROOT = pathlib.Path(__file__).parents[1]
