@@ -11,7 +11,6 @@ import numpy as np
 import tiny_experiment
 
 ROOT = pathlib.Path(__file__).parents[1]
-# --config.sharding of this kind splits every kernel that divides, however small it is.
 TRAIN_UNTIL = """
 import contextlib, json, signal, sys
 from absl import logging

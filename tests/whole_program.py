@@ -53,16 +53,30 @@ class Program:
         assert not re.search(r"\w+Warning: ", stderr), stderr
         return stdout, stderr
 
-    def kill(self, workdir, step: int, *overrides) -> None:
-        """SIGKILL, at a random moment in the tenth of a second after `step`; the run must not have ended by then."""
+    def kill(self, workdir, step: int, *overrides, number=signal.SIGKILL) -> None:
+        """A signal at a random moment in the tenth of a second after `step`; the run must not have ended by then."""
         process = self.start(workdir, *overrides)
-        told = follow(process, rf"step {step}/")
+        follow(process, rf"step {step}/")
         wait = random.SystemRandom().uniform(0, 0.1)
         time.sleep(wait)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL, "".join(told)
-        print(f"killed {wait:.3f} s after step {step}, with step {newest(workdir)} saved")
+        assert ended_by(process, number, workdir), "the run ended before it was killed"
+        print(f"{number.name} {wait:.3f} s after step {step}, with step {newest(workdir)} saved")
+
+
+def ended_by(process, number, workdir) -> bool:
+    """Sends a signal to a run: whether it ends it, as it should, and not after the run has ended by itself."""
+    process.send_signal(number)
+    _, stderr = process.communicate()
+    assert "Traceback" not in stderr, stderr
+    if process.returncode == 0:
+        return False
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), stderr
+    if number != signal.SIGKILL:
+        last = stderr.splitlines()[-1]
+        step = re.search(r"Asked to stop: step (\d+) is saved; the same command resumes from there", last)
+        assert step or last == "facejax: interrupted; the same command resumes from what is finished", stderr
+        assert not step or newest(workdir) == int(step[1])
+    return True
 
 
 def tiny(method, records, compiled) -> Program:
