@@ -207,8 +207,7 @@ def _write_sheet(source: Path, rows: np.ndarray, order: str, path: epath.Path) -
         return
     swapped = [face[:, :, ::-1] for face in faces]
     sheet = [swapped, faces] if order == "bgr" else [faces, swapped]
-    captions = [["as taken"] * len(faces), ["swapped"] * len(faces)]
-    pictures.write_png(path, pictures.sheet(sheet, captions=captions))
+    pictures.write_png(path, pictures.sheet(sheet, labels=["as taken", "with red and blue swapped"]))
     print(f"{path} shows faces as the records will have them, and below with red and blue swapped", file=sys.stderr)
 
 

@@ -17,7 +17,7 @@ from facejax.errors import UserError
 from facejax.evaluation import disentanglement, suite
 from facejax.files import write_json
 from facejax.methods import Method
-from facejax.pictures import enlarge, sheet
+from facejax.pictures import legible, sheet
 from facejax.progress import phase
 from facejax.reporting import Reporter
 from facejax.train_state import TrainState
@@ -102,18 +102,21 @@ class Evaluator:
         )
 
     def _draw(self, step, variables):
-        overlays, name = {"images": self._faces}, self._config.method
+        overlays, name = {"the faces": self._faces}, self._config.method
+        legend = {}
         for kind, drawings in self._pictures(variables, _on_mesh(self._faces, self._whole)).items():
-            drawings = np.asarray(drawings)
-            if drawings.shape[1] == drawings.shape[2]:
-                overlays[kind] = drawings
-            else:  # a strip of images for each face: one below the other
-                self._reporter.picture(step, f"{name}_{kind}", sheet(drawings[:, None]))
+            drawings, caption = np.asarray(drawings), self._method.captions[kind]
+            if caption.columns:  # a strip of squares for each face: one below the other
+                squares = [np.stack(np.split(strip, len(caption.columns), axis=1)) for strip in drawings]
+                picture = sheet(legible(squares), columns=caption.columns, legend=caption.legend)
+                self._reporter.picture(step, f"{name}_{kind}", picture)
+            else:
+                overlays[caption.label] = drawings
+                legend |= dict(caption.legend)
         if len(overlays) > 1:
-            captions = [[kind] * len(self._faces) for kind in overlays]
-            largest = max(row.shape[1] for row in overlays.values())
-            rows = [enlarge(row, largest // row.shape[1]) for row in overlays.values()]
-            self._reporter.picture(step, name, sheet(rows, captions=captions))
+            rows = legible(list(overlays.values()))
+            picture = sheet(rows, labels=list(overlays), legend=list(legend.items()))
+            self._reporter.picture(step, name, picture)
 
 
 def read_metrics(file: epath.Path) -> dict[str, float] | None:

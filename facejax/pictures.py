@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import jax
@@ -26,6 +27,9 @@ PALETTE = np.array(
     np.float32,
 )
 OPACITY = 0.75  # of a region that is certain: the face stays visible
+LEGIBLE = 96  # pixels across a face, at least
+INK = (40, 40, 40)
+Color = tuple[float, float, float]  # red, green and blue, 0 to 255
 
 
 def region_colors(count: int) -> np.ndarray:
@@ -71,21 +75,51 @@ def overlay_regions(images, heatmaps) -> jax.Array:
     return jnp.clip(jnp.round(mixed), 0, 255).astype(jnp.uint8)
 
 
-def sheet(rows: Sequence[Sequence], *, captions: Sequence[Sequence[str]] = (), gutter: int = 4) -> np.ndarray:
-    """A contact sheet: rows of images on white, with gutters, each image over its caption.
+class Caption(NamedTuple):
+    """What explains a picture that a method draws of each face."""
+
+    label: str = ""  # over a row with a square for each face: what it shows
+    columns: tuple[str, ...] = ()  # over strips of several squares for each face: what each square is
+    legend: tuple[tuple[str, Color], ...] = ()  # what the colours mean
+
+
+def legible(rows: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Rows of images, each enlarged by a whole number to about the size of the largest, and to `LEGIBLE` at least.
+
+    Args:
+      rows: arrays [N, h, w, 3].
+    """
+    largest = max(row.shape[1] for row in rows)
+    largest *= math.ceil(LEGIBLE / largest)
+    factors = [max(largest // row.shape[1], math.ceil(LEGIBLE / min(row.shape[1:3]))) for row in rows]
+    return [enlarge(row, factor) for row, factor in zip(rows, factors, strict=True)]
+
+
+def sheet(
+    rows: Sequence[Sequence],
+    *,
+    labels: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] = (),
+    legend: Sequence[tuple[str, Color]] = (),
+    gutter: int = 4,
+) -> np.ndarray:
+    """A contact sheet: rows of images on white, with gutters. Text goes on in a new line where it is too long.
 
     Args:
       rows: rows of uint8 images [h, w, 3] (an array [N, h, w, 3] is a row). Cells are as large as the largest image;
         smaller ones stand in the middle. Rows may differ in length.
-      captions: rows of texts, as many as there are images; what is too long for its cell ends in an ellipsis.
-        The font has ASCII only.
+      labels: texts, one over each row.
+      columns: texts, one over each column.
+      captions: rows of texts, one under each image.
+      legend: names and colours (0 to 255), at the foot of the sheet.
       gutter: pixels between cells and around them.
 
     Returns:
       uint8 [H, W, 3].
 
     Raises:
-      ValueError: no image, one that is not uint8 [h, w, 3], or captions that do not match the images.
+      ValueError: no image, one that is not uint8 [h, w, 3], or texts that do not match the images.
     """
     rows = [[np.asarray(image) for image in row] for row in rows]
     images = [image for row in rows for image in row]
@@ -93,25 +127,37 @@ def sheet(rows: Sequence[Sequence], *, captions: Sequence[Sequence[str]] = (), g
         raise ValueError("a sheet needs at least one image, all uint8 [h, w, 3]")
     if captions and [len(row) for row in captions] != [len(row) for row in rows]:
         raise ValueError("a sheet needs as many captions as images in every row")
+    if labels and len(labels) != len(rows):
+        raise ValueError("a sheet needs as many labels as rows")
+    across = max(map(len, rows))
+    if columns and len(columns) != across:
+        raise ValueError("a sheet needs as many texts over its columns as there are columns")
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
     font = ImageFont.load_default(max(10, min(height // 8, 16)))
-    line = sum(font.getmetrics()) + 2 if captions else 0
-    step_y, step_x = height + line + gutter, width + gutter
-    canvas = np.full((gutter + len(rows) * step_y, gutter + max(map(len, rows)) * step_x, 3), 255, np.uint8)
-    corners = [[(gutter + r * step_y, gutter + c * step_x) for c in range(len(row))] for r, row in enumerate(rows)]
-    for row, places in zip(rows, corners, strict=True):
-        for image, (top, left) in zip(row, places, strict=True):
-            y, x = top + (height - image.shape[0]) // 2, left + (width - image.shape[1]) // 2
-            canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
-    if not captions:
-        return canvas
-    page = Image.fromarray(canvas)
-    draw = ImageDraw.Draw(page)
-    for row, places in zip(captions, corners, strict=True):
-        for text, (top, left) in zip(row, places, strict=True):
-            text = _shortened(text, font, width)
-            draw.text((left + (width - font.getlength(text)) / 2, top + height + 1), text, fill=(40, 40, 40), font=font)
-    return np.asarray(page)
+    page = gutter + across * (width + gutter)
+    lefts = [gutter + column * (width + gutter) for column in range(across)]
+    gap = np.full((gutter, page, 3), 255, np.uint8)
+
+    def centred(texts):
+        return _text(page, font, [(left, width, text) for left, text in zip(lefts, texts, strict=False)], centre=True)
+
+    strips = [gap]
+    if columns:
+        strips.append(centred(columns))
+    for index, row in enumerate(rows):
+        if labels:
+            strips.append(_text(page, font, [(gutter, page - 2 * gutter, labels[index])]))
+        band = np.full((height, page, 3), 255, np.uint8)
+        for image, left in zip(row, lefts, strict=False):
+            y, x = (height - image.shape[0]) // 2, left + (width - image.shape[1]) // 2
+            band[y : y + image.shape[0], x : x + image.shape[1]] = image
+        strips.append(band)
+        if captions:
+            strips.append(centred(captions[index]))
+        strips.append(gap)
+    if legend:
+        strips += [_legend(page, font, legend, gutter), gap]
+    return np.concatenate(strips)
 
 
 def write_png(path, image: np.ndarray) -> None:
@@ -129,9 +175,48 @@ def write_png(path, image: np.ndarray) -> None:
     write_atomically(path, encoded.tobytes())
 
 
-def _shortened(text, font, width):
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+def _wrapped(text: str, font, width: int) -> list[str]:
+    """Lines that fit, broken between words where that is possible."""
+    lines, line = [], ""
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if line and font.getlength(longer) > width:
+            lines.append(line)
+            longer = word
+        while len(longer) > 1 and font.getlength(longer) > width:  # one word
+            fits = max(1, next(n for n in range(len(longer), -1, -1) if font.getlength(longer[:n]) <= width))
+            lines.append(longer[:fits])
+            longer = longer[fits:]
+        line = longer
+    return [*lines, line]
+
+
+def _text(page: int, font, cells, *, centre: bool = False) -> np.ndarray:
+    """A strip `page` pixels wide with a text in each cell (left, width, text)."""
+    wrapped = [(left, width, _wrapped(text, font, width)) for left, width, text in cells]
+    step = sum(font.getmetrics()) + 2
+    strip = Image.new("RGB", (page, step * max(len(lines) for *_, lines in wrapped)), "white")
+    draw = ImageDraw.Draw(strip)
+    for left, width, lines in wrapped:
+        for index, line in enumerate(lines):
+            x = left + (width - font.getlength(line)) / 2 if centre else left
+            draw.text((x, index * step + 1), line, fill=INK, font=font)
+    return np.asarray(strip)
+
+
+def _legend(page: int, font, entries, gutter: int) -> np.ndarray:
+    """A strip `page` pixels wide: a square of each colour and its name, in as many lines as it takes."""
+    size, step = font.getmetrics()[0], sum(font.getmetrics()) + 2
+    places, x, y = [], gutter, 0
+    for name, _ in entries:
+        extent = size + 4 + math.ceil(font.getlength(name))
+        if x > gutter and x + extent > page - gutter:
+            x, y = gutter, y + step
+        places.append((x, y))
+        x += extent + 12
+    strip = Image.new("RGB", (page, y + step), "white")
+    draw = ImageDraw.Draw(strip)
+    for (name, color), (x, y) in zip(entries, places, strict=True):
+        draw.rectangle([x, y + 2, x + size - 1, y + size + 1], fill=tuple(int(channel) for channel in color))
+        draw.text((x + size + 4, y + 1), name, fill=INK, font=font)
+    return np.asarray(strip)

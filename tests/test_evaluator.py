@@ -4,17 +4,19 @@ import types
 from unittest import mock
 
 import cv2
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from etils import epath
 
-from facejax import cluster, evaluator, main, sharding, train
+from facejax import cluster, evaluator, main, pictures, sharding, train
 from facejax.data import records
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
 from facejax.evaluation import suite
 from facejax.files import write_json
+from facejax.pictures import Caption
 
 SIZE, RECORDS = 8, 21
 FEATURES = {"image": tfds.features.Image(encoding_format="png"), "identity": np.int64}
@@ -31,15 +33,26 @@ class Pixels:
     def encode(self, variables, images):
         return images.reshape(len(images), -1).astype("float32")
 
+    captions = {  # noqa: RUF012
+        "negative": Caption("each face as a negative", legend=(("red", (255, 0, 0)),)),
+        "pair": Caption(columns=("face", "again")),
+    }
+
     def pictures(self, variables, images):
-        return {}
+        return {"negative": 255 - images, "pair": jnp.concatenate([images, images], axis=2)}
 
 
 class Silent:
-    """A reporter."""
+    """A reporter that keeps the pictures."""
+
+    def __init__(self):
+        self.pictures = {}
 
     def scalars(self, step, values):
         pass
+
+    def picture(self, step, name, image):
+        self.pictures[name] = image
 
 
 def write(folder, identities):
@@ -60,13 +73,13 @@ def damage(source, i):
     open(path, "wb").write(data)
 
 
-def evaluate(source, workdir, skip_corrupt):
+def evaluate(source, workdir, skip_corrupt, reporter=None):
     config = types.SimpleNamespace(
         method="pixels", batch_size=4, image_size=SIZE, data=types.SimpleNamespace(skip_corrupt=skip_corrupt)
     )
     evaluation = suite.Evaluation(label="identity", probes=("knn",), data="faces", train_split="test", k=1)
     mesh = sharding.make_mesh({"data": -1})
-    arguments = {"x": evaluation}, {("faces", "test"): source}, source, Silent(), workdir
+    arguments = {"x": evaluation}, {("faces", "test"): source}, source, reporter or Silent(), workdir
     return evaluator.Evaluator(config, Pixels(), mesh, *arguments).evaluate(0, {})
 
 
@@ -79,6 +92,21 @@ def test_damaged_records_are_left_out_if_asked_for(tmp_path):
     assert evaluate(source, tmp_path / "1", True) == expected
     with pytest.raises(CorruptRecord, match="record 0: checksum"):
         evaluate(source, tmp_path / "2", False)
+
+
+def test_pictures_are_large_enough_and_explained(tmp_path):
+    reporter = Silent()
+    source = write(tmp_path / "faces", range(RECORDS))
+    evaluate(source, tmp_path, False, reporter)
+    faces = evaluator.faces_to_draw(source, SIZE)
+    large = pictures.enlarge(faces, 96 // SIZE)
+    assert reporter.pictures.keys() == {"pixels", "pixels_pair"}
+    expected = pictures.sheet(
+        [large, 255 - large], labels=["the faces", "each face as a negative"], legend=[("red", (255, 0, 0))]
+    )
+    np.testing.assert_array_equal(reporter.pictures["pixels"], expected)
+    expected = pictures.sheet([[face, face] for face in large], columns=["face", "again"])
+    np.testing.assert_array_equal(reporter.pictures["pixels_pair"], expected)
 
 
 def test_another_face_is_drawn_in_the_place_of_a_damaged_one(tmp_path):

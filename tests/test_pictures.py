@@ -34,6 +34,55 @@ def test_captions_stand_under_their_images_and_inside_their_cells():
     assert (strip[:, 45:47] == 255).all() and (strip[:, 89:] == 255).all()
 
 
+def pixels(page, color):
+    return (page == np.array(color)).all(-1)
+
+
+def test_long_texts_are_wrapped_and_never_cut():
+    row = images(2, 60, 60)
+    short, long = (pictures.sheet([row], captions=[["one", text]]) for text in ("two", "one two three four five six"))
+    assert long.shape[0] > short.shape[0] and long.shape[1] == short.shape[1]
+    font = pictures.ImageFont.load_default(10)
+    for text in ("one two three four five six", "Donaudampfschifffahrtsgesellschaft a bc", "w"):
+        lines = pictures._wrapped(text, font, 60)
+        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+        assert all(font.getlength(line) <= 60 for line in lines)
+
+
+def test_labels_stand_once_over_each_row_and_columns_once_over_all():
+    rows = [np.full((3, 40, 40, 3), 200, np.uint8)] * 2
+    plain, labelled = pictures.sheet(rows), pictures.sheet(rows, labels=["first", "second"])
+    line = (len(labelled) - len(plain)) // 2
+    first, second = labelled[4 : 4 + line], labelled[4 + line + 44 : 4 + 2 * line + 44]
+    for strip in (first, second):
+        assert (strip[:, :48] < 128).any() and (strip[:, 92:] == 255).all()  # at the left, and nowhere else
+    np.testing.assert_array_equal(labelled[4 + line : 48 + line], plain[4:48])
+    headed = pictures.sheet(rows, columns=["a", "b", "c"])
+    assert len(headed) == len(plain) + line
+    assert all((headed[4 : 4 + line, left : left + 40] < 128).any() for left in (4, 48, 92))
+    np.testing.assert_array_equal(headed[4 + line :], plain[4:])
+
+
+def test_a_legend_shows_every_colour_beside_its_name():
+    colors = pictures.region_colors(8)
+    legend = [(f"region {i}", tuple(color)) for i, color in enumerate(colors)]
+    page = pictures.sheet([images(2, 96, 96) // 2], legend=legend)
+    foot = page[4 + 96 + 4 :]
+    for color in colors[:7]:  # grey is in the letters too
+        square = pixels(foot, color.astype(np.uint8))
+        assert square.sum() == square.any(1).sum() * square.any(0).sum() > 80
+    assert (foot[:, -4:] == 255).all()
+
+
+def test_small_images_are_enlarged_by_whole_numbers():
+    small, large = images(1, 16, 16), images(1, 48, 48)
+    for row, enlarged in zip((small, large), pictures.legible([small, large]), strict=True):
+        factor = enlarged.shape[1] // row.shape[1]
+        assert enlarged.shape[1] == 96
+        np.testing.assert_array_equal(enlarged[:, ::factor, ::factor], row)
+    assert [row.shape[1] for row in pictures.legible([images(1, 112, 112), images(1, 60, 60)])] == [112, 120]
+
+
 def test_what_cannot_stand_on_a_sheet_is_refused():
     with pytest.raises(ValueError, match="at least one image"):
         pictures.sheet([[]])
@@ -41,6 +90,10 @@ def test_what_cannot_stand_on_a_sheet_is_refused():
         pictures.sheet([[np.zeros((4, 4, 3))]])
     with pytest.raises(ValueError, match="as many captions"):
         pictures.sheet([images(2)], captions=[["one"]])
+    with pytest.raises(ValueError, match="as many labels"):
+        pictures.sheet([images(2)], labels=["one", "two"])
+    with pytest.raises(ValueError, match="over its columns"):
+        pictures.sheet([images(2)], columns=["one"])
 
 
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit])

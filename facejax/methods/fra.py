@@ -11,7 +11,7 @@ from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
 from facejax.models import resnet
 from facejax.models.fra import FRANetwork
-from facejax.pictures import overlay_regions
+from facejax.pictures import Caption, overlay_regions, region_colors
 from facejax.train_state import TrainState
 
 PREDICTORS = ("predictor", "region_predictor")  # submodules that only the online network has
@@ -20,7 +20,9 @@ PREDICTORS = ("predictor", "region_predictor")  # submodules that only the onlin
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
     """Builds FRA; see `FRA` for the fields of the config."""
     fra = FRA(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-    return Method(init=fra.init, train_step=fra.train_step, encode=fra.encode, pictures=fra.pictures)
+    return Method(
+        init=fra.init, train_step=fra.train_step, encode=fra.encode, pictures=fra.pictures, captions=fra.captions()
+    )
 
 
 class FRA:
@@ -164,6 +166,15 @@ class FRA:
     def encode(self, variables, images: jax.Array) -> jax.Array:
         """Pooled backbone features [N, C], float32, of uint8 images [N, S, S, 3]."""
         return self.network.apply(variables, self._normalize(images), method="encode")
+
+    def captions(self) -> dict[str, Caption]:
+        """What explains `pictures`."""
+        colors = region_colors(self.config.model.num_regions)
+        legend = tuple((f"region {index}", tuple(color)) for index, color in enumerate(colors.tolist()))
+        return {
+            "heatmaps": Caption("regions, the more opaque the surer the encoder is", legend=legend),
+            "segmentation": Caption("the most probable region, however sure", legend=legend),
+        }
 
     def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
         """The regions over the images, uint8 [N, S, S, 3], one colour a region.

@@ -29,6 +29,7 @@ def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
         encode=lafs.encode,
         pictures=lafs.pictures,
         check_start=lafs.check_start,
+        captions=landmark_pictures.captions(),
         start_from=lafs.start_from,
         evaluated=lafs.teacher_variables,
     )

@@ -7,10 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from facejax.models import patches
-from facejax.pictures import enlarge
+from facejax.pictures import Caption, enlarge
 
 ZOOM = 3  # pixels of the picture a pixel of the image
+QUIET, LOUD = (40.0, 40.0, 40.0), (255.0, 40.0, 0.0)  # the patch that is attended to least, and most
 FOLLOWED = 9  # points that are shown alone, to be compared over faces
+
+
+def captions() -> dict[str, Caption]:
+    """What explains the pictures of `draw` and `attention_map`."""
+    return {
+        "landmarks": Caption("the landmarks, each in a colour of its own, the same on every face"),
+        "followed": Caption("a few of the landmarks, drawn large"),
+        "patches": Caption("the patches around the landmarks, as the network sees them"),
+        "attention": Caption("what the class token attends to: the redder, the more", legend=(("most", LOUD),)),
+    }
 
 
 def draw(images, points, tokens, attention, *, patch_size: int, geometry: str) -> dict[str, jax.Array]:
@@ -52,7 +63,7 @@ def attention_map(images, attention) -> jax.Array:
     grid = _strength(attention).reshape(-1, side, side)
     strength = jax.image.resize(grid, (len(images), *images.shape[1:3]), "bilinear")[..., None]
     grey = _grey(images)
-    return enlarge(_as_picture(grey * (1 - strength) + strength * jnp.array([255.0, 60.0, 0.0])), ZOOM)
+    return enlarge(_as_picture(grey * (1 - strength) + strength * jnp.array(LOUD)), ZOOM)
 
 
 def _hues(count: int) -> np.ndarray:
@@ -67,7 +78,7 @@ def _strength(attention):
 
 def _heat(attention):
     share = _strength(attention)[..., None]
-    return share * jnp.array([255.0, 40.0, 0.0]) + (1 - share) * jnp.array([40.0, 40.0, 40.0])
+    return share * jnp.array(LOUD) + (1 - share) * jnp.array(QUIET)
 
 
 def _dots(images, points, colors, *, radius: float):

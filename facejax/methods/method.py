@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from facejax.pictures import Caption
 from facejax.train_state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -21,6 +22,7 @@ class Method:
         `batch["size"]` int32 [B, 2]. It folds `state.step` into `rng` by itself; metrics are float32 scalars.
       encode: `(variables, images) -> features` for uint8 images [N, S, S, 3]; features are float32 [N, C].
       pictures: `(variables, images) -> {name: uint8 [N, H, W, 3]}`, what is worth looking at.
+      captions: name of a picture -> what explains it.
       fields: fields of a record that the batch has to hold.
       num_classes: label field -> number of classes that the method was built for; labels are below it.
       start_from: `state -> state`, called once outside of jit on a fresh state: puts weights from files that the config
@@ -34,6 +36,7 @@ class Method:
     train_step: Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
     encode: Callable[[Any, jax.Array], jax.Array]
     pictures: Callable[[Any, jax.Array], dict[str, jax.Array]]
+    captions: Mapping[str, Caption] = dataclasses.field(default_factory=dict)
     fields: tuple[str, ...] = ("image",)
     num_classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     start_from: Callable[[TrainState], TrainState] = lambda state: state

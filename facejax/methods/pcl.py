@@ -10,6 +10,7 @@ from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
 from facejax.methods.spread import spread
 from facejax.models import pcl as models
+from facejax.pictures import Caption
 from facejax.train_state import TrainState
 
 UPDATES = {  # in the order of an iteration: the parts of the network that get a gradient
@@ -20,13 +21,16 @@ UPDATES = {  # in the order of an iteration: the parts of the network that get a
 CONTRASTS = ("face", "pose")  # the losses that are weighted
 DECODINGS = {"s_f": (0, 1), "f_s": (1, 0), "s_s": (0, 0), "f_f": (1, 1)}  # of face and pose: source 0, mirror image 1
 NEGATIVES_OF = ("own_image", "all_images")
+POSES = 3  # that a face is shown in
 WINDOW = 0.2  # half the side of a corner's window over the side of the image
 
 
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
     """Builds PCL; see `PCL` for the fields of the config."""
     pcl = PCL(config, steps_per_epoch=steps_per_epoch)
-    return Method(init=pcl.init, train_step=pcl.train_step, encode=pcl.encode, pictures=pcl.pictures)
+    return Method(
+        init=pcl.init, train_step=pcl.train_step, encode=pcl.encode, pictures=pcl.pictures, captions=captions()
+    )
 
 
 class PCL:
@@ -230,8 +234,8 @@ class PCL:
 
         `reconstructions` [N, S, 6 S, 3]: source s, mirror image f, then the face of s in the pose of f, of f in the
         pose of s, of s in the pose of s, of f in the pose of f. `pose_swaps` [N, S, (1 + 2 P) S, 3]: the face, then P
-        times another image, which gives the pose, and the face in that pose; P is 3, or fewer where there are fewer
-        images. Without a decoder there is nothing to see.
+        times another image, which gives the pose, and the face in that pose; P is `POSES`. Without a decoder there is
+        nothing to see.
         """
         if "decoder" not in self.parts:
             return {}
@@ -245,13 +249,23 @@ class PCL:
 
         pairs = [(here, there), (there, here), (here, here), (there, there)]
         swaps = [source]
-        for shift in range(1, min(4, len(images))):
+        for shift in range(1, POSES + 1):
             other = jax.tree.map(lambda x, shift=shift: jnp.roll(x, -shift, axis=0), here)
             swaps += [jnp.roll(source, -shift, axis=0), decode(here, other)]
         return {
             "reconstructions": in_a_row([source, mirror, *(decode(*pair) for pair in pairs)]),
             "pose_swaps": in_a_row(swaps),
         }
+
+
+def captions() -> dict[str, Caption]:
+    """What explains `PCL.pictures`."""
+    swaps = ("another face, for its pose", "the face in that pose") * POSES
+    columns = ("face", "its mirror image", "face, pose of mirror", "mirror, pose of face", "face, own pose")
+    return {
+        "reconstructions": Caption(columns=(*columns, "mirror, own pose")),
+        "pose_swaps": Caption(columns=("face", *swaps)),
+    }
 
 
 def create_network(config) -> models.PCLNetwork:

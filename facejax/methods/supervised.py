@@ -34,6 +34,7 @@ def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
         train_step=supervised.train_step,
         encode=supervised.encode,
         pictures=supervised.pictures,
+        captions=landmark_pictures.captions(),
         fields=("image", label),
         num_classes={label: config.classifier.num_classes},
         check_start=supervised.check_start,

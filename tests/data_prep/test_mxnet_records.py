@@ -116,7 +116,8 @@ def test_records_are_rgb_whatever_the_source(tmp_path, num_people, options, swap
     for record, image in zip(found["train"], rgb, strict=True):
         np.testing.assert_array_equal(images.decode(record["image"]), image)
     sheet = images.decode((tmp_path / "out.channel_order.png").read_bytes())
-    np.testing.assert_array_equal(sheet[4:116, 4:116], rgb[0])
+    label = len(sheet) // 2 - 118  # over each of two rows
+    np.testing.assert_array_equal(sheet[4 + label : 116 + label, 4:116], rgb[0])
 
 
 def test_swapped_jpegs_stay_jpegs_near_to_what_they_were(tmp_path):

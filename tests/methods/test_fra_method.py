@@ -88,7 +88,7 @@ def test_encode_does_not_depend_on_the_batch(trained):
 def test_pictures(trained):
     method, batch, _, state, _ = trained
     pictures = jax.jit(method.pictures)(state.variables, batch["image"])
-    assert set(pictures) == {"heatmaps", "segmentation"}
+    assert set(pictures) == {"heatmaps", "segmentation"} == set(method.captions)
     for picture in pictures.values():
         assert picture.shape == (BATCH, SIZE, SIZE, 3)
         assert picture.dtype == jnp.uint8

@@ -73,5 +73,6 @@ def test_pictures(name):
     method, state, _ = tiny.compiled(name)
     pictures = jax.jit(method.pictures)(method.evaluated(state), tiny.make_batch()["image"])
     assert set(pictures) == ({"landmarks", "followed", "patches", "attention"} if name == "lafs" else {"attention"})
+    assert set(pictures) <= set(method.captions)
     for picture in pictures.values():
         assert picture.dtype == jnp.uint8 and picture.shape[0] == tiny.BATCH and picture.shape[3] == 3

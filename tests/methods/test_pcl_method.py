@@ -117,6 +117,9 @@ def test_pictures(trained, rng):
     pictures = jax.jit(trained.method.pictures)(variables, images)
     rows = {name: np.split(picture, picture.shape[2] // 16, axis=2) for name, picture in pictures.items()}
     assert {name: len(row) for name, row in rows.items()} == {"reconstructions": 6, "pose_swaps": 7}
+    assert {name: len(caption.columns) for name, caption in trained.method.captions.items()} == {
+        name: len(row) for name, row in rows.items()
+    }
     np.testing.assert_array_equal(rows["reconstructions"][0], images)
     np.testing.assert_array_equal(rows["reconstructions"][1], images[:, :, ::-1])
     np.testing.assert_array_equal(rows["pose_swaps"][0], images)
