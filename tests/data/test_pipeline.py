@@ -238,7 +238,7 @@ def test_nothing_but_damage(tmp_path):
 
 
 def test_bad_requests(source):
-    with pytest.raises(UserError, match=r"23 records are fewer than config\.batch_size=24; .* config\.batch_size=16"):
+    with pytest.raises(UserError, match=r"23 records are fewer than config\.batch_size=24; .*--config\.batch_size=16"):
         _loader(source, batch_size=12, shard_count=2)
     with pytest.raises(UserError, match="no field 'age'; it has identity, image, name, pose"):
         _loader(source, fields=("image", "age"))
