@@ -90,7 +90,6 @@ def legible(rows: Sequence[np.ndarray]) -> list[np.ndarray]:
       rows: arrays [N, h, w, 3].
     """
     largest = max(row.shape[1] for row in rows)
-    largest *= math.ceil(LEGIBLE / largest)
     factors = [max(largest // row.shape[1], math.ceil(LEGIBLE / min(row.shape[1:3]))) for row in rows]
     return [enlarge(row, factor) for row, factor in zip(rows, factors, strict=True)]
 
