@@ -89,6 +89,19 @@ def test_killed_while_a_checkpoint_is_written_goes_on_from_the_one_before(finish
     assert_same_bits(workdir, finished[0], STEPS)
 
 
+def test_damaged_checkpoint_is_passed_over_for_the_one_before(finished, program, tmp_path):
+    workdir = tmp_path / "damaged"
+    shutil.copytree(finished[0], workdir)
+    file = max((workdir / "checkpoints" / str(STEPS) / "state" / "d").iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    _, told = program.finish(workdir)
+    assert f"checkpoints/{STEPS} is damaged (the checksum of state/d/{file.name} differs)" in told
+    assert "Going on from step 12," in told
+    assert_same_bits(workdir, finished[0], STEPS)
+
+
 def test_a_signal_before_the_loop_ends_a_run_in_one_line(program, tmp_path):
     program = dataclasses.replace(program, compiled=tmp_path / "nothing")
     renderer = [sys.executable, "-m", "data_prep.synthetic_faces", f"--out={tmp_path / 'faces'}", "--size=16"]
@@ -110,18 +123,23 @@ def test_a_signal_before_the_loop_ends_a_run_in_one_line(program, tmp_path):
         assert "Traceback" not in stderr and "step 1/" not in stderr
 
 
-def test_two_processes_train_as_one(finished, program, tmp_path):
+def start_two(program, workdir):
+    """Two processes of one run."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"--coordinator_address=localhost:{free.getsockname()[1]}"
-    processes = [
+    return [
         program.start(
-            tmp_path / "run",
+            workdir,
             flags=(coordinator, "--num_processes=2", f"--process_id={index}"),
             JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo",
         )
         for index in range(2)
     ]
+
+
+def test_two_processes_train_as_one(finished, program, tmp_path):
+    processes = start_two(program, tmp_path / "run")
     told = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], told
     assert ["untrained" in stdout for stdout, _ in told] == [True, False]
@@ -154,7 +172,8 @@ def test_what_is_wrong_is_said_in_one_line(finished, program, tmp_path):
         (program.start(used, "seed=1"), "holds another config's run: seed was 0, is 1"),
     ]
     with workdir_lock.held(locked):
-        cases.append((program.start(locked), f"{locked} is in use by process {os.getpid()} on "))
+        in_use = f"{locked} is in use by process {os.getpid()} on "
+        cases += [(process, in_use) for process in start_two(program, locked)]
         for process, wanted in cases:
             assert re.search(wanted, failure(process))
     assert not new.exists()
