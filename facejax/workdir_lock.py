@@ -4,8 +4,8 @@ A file `run.lock` in the workdir says who holds it. On a file system filelock ke
 gone is noticed at once, one on another machine by its heartbeat, which changes the file's time every few seconds. In a
 bucket the content is the heartbeat. Only changes count, so that no two clocks are compared.
 
-A bucket has nothing that two runs cannot do at once: there the second of two that start in the same second gives way,
-if its write is seen within `SETTLING`.
+In a bucket, two runs that start at once both write the file; the one that finds the other's content in it after
+`SETTLING` gives way.
 """
 
 import contextlib
