@@ -1,11 +1,12 @@
 """What the losses save over their formulas written down plainly, in temporary memory and in time.
 
-python -m benchmarks.losses
+python -m benchmarks.losses [--features=512] [--classes=100000]
 
 Each line is one compiled value-and-gradient on this machine: peak temporary memory as XLA plans it, and the best
 time of a few runs.
 """
 
+import argparse
 import functools
 import time
 
@@ -70,21 +71,27 @@ def compare(name, plain, ours, arguments):
 
 def main():
     """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--features", type=int, default=512, help="two views of half as many images")
+    parser.add_argument("--classes", type=int, default=100_000, help="outputs of DINO's head")
+    args = parser.parse_args()
     keys = jax.random.split(jax.random.key(0), 6)
     normal = jax.random.normal
     print(f"{'':<38}{'temporary MB':^26}{'seconds':^27}{'relative difference':^21}")
     header = f"{'plain':>9}{'ours':>9}{'ratio':>8}{'plain':>10}{'ours':>9}{'ratio':>8}{'value':>11}{'gradient':>11}"
     print(f"{jax.devices()[0].device_kind:<38}{header}")
 
-    mix, order = jax.random.beta(keys[1], 1.6, 1.6, [512, 510]), jax.random.permutation(keys[2], 510)
-    faces = (normal(keys[0], [512, 512]), mix, order)
-    compare("mixed_info_nce, 512 features of 512", materialised_mixed, losses.mixed_info_nce, faces)
+    count, negatives = args.features, args.features - 2
+    mix = jax.random.beta(keys[1], 1.6, 1.6, [count, negatives])
+    faces = (normal(keys[0], [count, 512]), mix, jax.random.permutation(keys[2], negatives))
+    compare(f"mixed_info_nce, {count} features of 512", materialised_mixed, losses.mixed_info_nce, faces)
 
     for dtype in (jnp.float32, jnp.bfloat16):
-        student, teacher = normal(keys[3], [10, 8, 100_000], dtype), normal(keys[4], [2, 8, 100_000], dtype)
-        views = (student, teacher, 0.1 * normal(keys[5], [100_000]))
+        student = normal(keys[3], [10, 8, args.classes], dtype)
+        teacher = normal(keys[4], [2, 8, args.classes], dtype)
+        views = (student, teacher, 0.1 * normal(keys[5], [args.classes]))
         plain = functools.partial(upcast, plain_dino)
-        compare(f"dino, 10 views of 8, 100 000, {dtype.__name__}", plain, losses.dino, views)
+        compare(f"dino, 10 views of 8, {args.classes}, {dtype.__name__}", plain, losses.dino, views)
 
 
 def upcast(loss, *arrays):

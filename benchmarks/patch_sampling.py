@@ -1,6 +1,6 @@
-"""Patches around 196 points of every image: in one gather, as the models do it, against a loop over points.
+"""Patches around many points of every image: in one gather, as the models do it, against a loop over points.
 
-    python -m benchmarks.patch_sampling [--batch=32]
+    python -m benchmarks.patch_sampling [--batch=32] [--points=196]
 
 Prints time and peak temporary memory, and how much the results differ, for
 
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from facejax.models.patches import sample_patches
 
-SIZE, POINTS, SIDE = 8, 196, 112
+SIZE, SIDE = 8, 112
 
 
 def grid_sample(images, points):
@@ -88,12 +88,14 @@ def main():
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=32, help="images")
-    batch = parser.parse_args().batch
+    parser.add_argument("--points", type=int, default=196, help="patches of each image")
+    args = parser.parse_args()
+    batch, num_points = args.batch, args.points
     image_key, point_key, weight_key = jax.random.split(jax.random.key(0), 3)
     images = jax.random.normal(image_key, (batch, SIDE, SIDE, 3))
-    points = jax.random.uniform(point_key, (batch, POINTS, 2), minval=-10, maxval=SIDE + 10)
-    weight = jax.random.normal(weight_key, (batch, POINTS, SIZE**2 * 3))
-    print(f"{batch} images of {SIDE} px, {POINTS} patches of {SIZE} px, on {jax.devices()[0].device_kind}")
+    points = jax.random.uniform(point_key, (batch, num_points, 2), minval=-10, maxval=SIDE + 10)
+    weight = jax.random.normal(weight_key, (batch, num_points, SIZE**2 * 3))
+    print(f"{batch} images of {SIDE} px, {num_points} patches of {SIZE} px, on {jax.devices()[0].device_kind}")
     print(f"{'':<22}{'':<10}{'ms':>10}{'x gather':>10}{'temporary MB':>14}{'difference':>12}")
     for kind, argnums in (("forward", None), ("gradient in points", 1), ("gradient in both", (0, 1))):
         reference = None

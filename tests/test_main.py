@@ -197,18 +197,6 @@ def test_loss_that_is_not_finite_stops_the_run(program, tmp_path):
     assert re.search(r"the loss of step \d+ is (nan|inf); the last good checkpoint is step \d+ in ", said)
 
 
-def test_demo_renders_its_faces_trains_and_compares(program, tmp_path):
-    demo = dataclasses.replace(program, config=f"{ROOT / 'experiments/fra_r50.py'}:demo")
-    faces = ("train_identities=8", "test_identities=6", "images_per_identity=4")
-    _, told = demo.finish(
-        "run", "epochs=1", "batch_size=16", "model.width=4", *(f"synthetic_faces.{key}" for key in faces), cwd=tmp_path
-    )
-    assert "There is no datasets/synthetic_faces_64 yet: rendering" in told
-    metrics = json.loads((tmp_path / "run" / "results.json").read_text())["trained"]
-    wanted = {"expression/linear_accuracy", "identity/top1_accuracy", "attributes/mean_accuracy", "pose/mae"}
-    assert wanted <= metrics.keys()
-
-
 def test_help_shows_an_example_first_and_is_no_failure():
     commands = ["facejax.main", "experiments.lafs_chain", "data_prep.synthetic_faces", "data_prep.browse"]
     helping = [  # all at once: most of their time they import

@@ -184,14 +184,18 @@ def test_w300lp_bad_labels(tmp_path, capsys):
     assert ".mat: " in refused(w300lp.DATASET, source, "--strict", capsys=capsys)
 
 
-def test_aflw2000(tmp_path):
+def make_aflw2000(root):
     files = {}
     for seed, name in enumerate(("image00002", "image00004", "image00006")):
         yaw = (30, -120, -75)[seed]
         files[f"{name}.jpg"] = picture(seed)
         cloud = np.concatenate([points(seed), np.zeros((1, 68))])
         files[f"{name}.mat"] = mat(Pose_Para=pose_para(yaw, 5, 0), pt3d_68=cloud, pt2d=np.full((2, 21), -1))
-    source = write(tmp_path / "AFLW2000", files)
+    return write(root, files)
+
+
+def test_aflw2000(tmp_path):
+    source = make_aflw2000(tmp_path / "AFLW2000")
     summary, records = convert(aflw2000.DATASET, source)
     assert [record["file"] for record in records["test"]] == ["image00002.jpg", "image00006.jpg"]
     np.testing.assert_allclose([record["pose"][0] for record in records["test"]], [-30, 75], atol=1e-4)

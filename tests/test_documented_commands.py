@@ -1,0 +1,235 @@
+"""Every command of README.md and docs/ is run as it stands there, from the root of a clone.
+
+The clone is a folder in which everything is as in the repository but for experiments/: to each experiment a line is
+added that cuts its sizes (smaller_experiments.py). So no word of a command is changed; what else makes one smaller is
+appended to it, and stands below, as do the commands that cannot be run here, with the reason.
+"""
+
+import dataclasses
+import importlib
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import documented_commands
+import numpy as np
+import pytest
+import simplejpeg
+from absl.testing import flagsaver
+from documented_commands import ROOT
+
+from data_prep import conversion
+from facejax import main
+
+PEOPLE, PHOTOS = 6, 20  # 120 photos
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How a command is run.
+
+    Attributes:
+      leaves: files that it must leave behind.
+      says: what must be among what it prints on stdout.
+      append: flags that make it smaller.
+      fill: placeholders of the page, and what stands in their place.
+    """
+
+    leaves: tuple[str, ...] = ()
+    says: tuple[str, ...] = ()
+    append: str = ""
+    fill: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unrun:
+    """A command that is not run here; one of facejax.main has its config and flags parsed."""
+
+    reason: str
+
+
+def trained(workdir: str, picture: str, *says: str) -> Run:
+    """A run of facejax.main, which leaves its results and pictures."""
+    files = ("results.json", "config.json", "evaluations/step_00000000.json", f"pictures/step_00000000_{picture}.png")
+    return Run(tuple(f"{workdir}/{file}" for file in files), says)
+
+
+INSTALLS = Unrun("changes the environment that the tests run in; .ci/run does it in one of its own")
+BEAM = Unrun("needs Apache Beam; tests/data_prep/test_beam_pipeline.py runs the pipeline where it is installed")
+CLUSTER = Unrun("needs a cluster and Apache Beam")
+VGGFACE2 = "python -m data_prep.vggface2 --source=/data/vggface2 --out=/data/records"
+LAFS_CHAIN = "python -m experiments.lafs_chain --workdir=workdirs/lafs_chain"
+
+README = {
+    "pip install -e .": INSTALLS,
+    "python -m facejax.main --config=experiments/fra_r50.py:demo --workdir=workdirs/demo": trained(
+        "workdirs/demo",
+        "fra",
+        "expression/linear_accuracy",
+        "identity/top1_accuracy",
+        "attributes/mean_accuracy",
+        "pose/mae",
+    ),
+    "pip install -e '.[test]'": INSTALLS,
+    "pytest": Unrun("is what runs this test"),
+    "pytest tests/parity": Unrun("is a part of the suite"),
+    "python -m facejax.main --config=experiments/fra_r50.py --workdir=gs://BUCKET/fra_r50 "
+    "--config.batch_size=1024": Unrun("needs VGGFace2, a bucket and a TPU"),
+    "pip install -e '.[gs]'": INSTALLS,
+    "python -m facejax.main --config=experiments/part_fvit_supervised.py:demo --workdir=workdirs/part_fvit": trained(
+        "workdirs/part_fvit", "supervised", "identity/embedding/top1_accuracy"
+    ),
+    "python -m facejax.main --config=experiments/lafs_part_fvit.py:demo --workdir=workdirs/lafs "
+    "--config.landmark_network=workdirs/part_fvit": trained("workdirs/lafs", "lafs", "identity/top1_accuracy"),
+    "python -m facejax.main --config=experiments/lafs_finetune.py:demo --workdir=workdirs/finetuned "
+    "--config.initialize_from.transformer=workdirs/lafs "
+    "--config.initialize_from.landmark_network=workdirs/part_fvit": trained(
+        "workdirs/finetuned", "supervised", "identity/embedding/top1_accuracy"
+    ),
+    LAFS_CHAIN: Run(
+        ("workdirs/lafs_chain/few_shot.json", "workdirs/lafs_chain/finetuned_10_random/results.json"),
+        ("images of a person",),
+    ),
+    "python -m data_prep.synthetic_faces --out=datasets/faces --size=112 --train_identities=200": Run(
+        ("datasets/faces/features.json",), append="--train_identities=2 --test_identities=2 --images_per_identity=1"
+    ),
+    "python -m data_prep.image_folder --source=photos --out=datasets/photos --size=256": Run(
+        ("datasets/photos/conversion.json",), (f"{PEOPLE * PHOTOS} records",)
+    ),
+    "python -m data_prep.browse datasets/photos": Run(("photos.html",)),
+    "python -m facejax.main --config=experiments/fra_r50.py:photos --workdir=workdirs/photos": trained(
+        "workdirs/photos", "fra", "Nothing was evaluated"
+    ),
+}
+BENCHMARKS = {
+    "python benchmarks/train_step.py --config=experiments/fra_r50.py:demo": Run((), ("images",), append="--steps=2"),
+    "python -m benchmarks.losses": Run((), ("mixed_info_nce",), append="--features=16 --classes=100"),
+    "python -m benchmarks.views": Run((), ("fra_r50:demo",)),
+    "python -m benchmarks.input_pipeline": Run((), ("TFRecord",), append="--images=64 --repeats=1"),
+    "python -m benchmarks.patch_sampling": Run((), ("gradient in both",), append="--batch=1 --points=4"),
+}
+DATA_SETS = {
+    "python -m data_prep.NAME --source=DIR --out=DIR": Unrun("data_prep/test_documented_converters.py does, for each"),
+    "python -m data_prep.NAME --help": Run((), ("--lossless",), fill={"NAME": "image_folder"}),
+    "python -m data_prep.browse DIR --out=faces.html": Run(("faces.html",), fill={"DIR": "datasets/faces"}),
+    "pip install -e '.[beam]'": INSTALLS,
+    f"{VGGFACE2} --beam": BEAM,
+    f'{VGGFACE2} --beam="--runner=FlinkRunner --flink_master=HOST:8081 --environment_type=DOCKER '
+    '--environment_config=IMAGE"': CLUSTER,
+    f'{VGGFACE2} --beam="--runner=SparkRunner --spark_master_url=spark://HOST:7077 --environment_type=DOCKER '
+    '--environment_config=IMAGE"': CLUSTER,
+    f'{VGGFACE2} --beam="--runner=DataflowRunner --project=PROJECT --region=REGION --temp_location=gs://BUCKET/tmp '
+    '--sdk_container_image=IMAGE"': CLUSTER,
+}
+PCL_STEP = {"python - <<'END'": Run((), ("operations",))}  # and the lines that follow, as they stand on the page
+PAGES = {
+    "README.md": README,
+    "docs/benchmarks.md": BENCHMARKS,
+    "docs/config.md": {
+        "python -m facejax.main --config=experiments/NAME.py --helpconfig": Run(
+            (), ("optimizer.learning_rate",), fill={"NAME": "fra_r50"}
+        )
+    },
+    "docs/data_sets.md": DATA_SETS,
+    "docs/demo.md": {LAFS_CHAIN: README[LAFS_CHAIN]},  # which takes what the README's left: it goes through once more
+    "docs/paths.md": {"pip install -e '.[gs]'": INSTALLS, "pip install -e '.[s3]'": INSTALLS},
+    "docs/pcl_step.md": PCL_STEP,
+}
+
+
+def named(command: str) -> str:
+    """What a command is called in the tables: its first line."""
+    return command.splitlines()[0]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The root of a clone with smaller experiments, and with photos as a user may have them."""
+    root = tmp_path_factory.mktemp("clone")
+    for name in ("facejax", "data_prep", "benchmarks", "setup.cfg", "pyproject.toml"):
+        (root / name).symlink_to(ROOT / name)
+    (root / "experiments").mkdir()
+    for path in (ROOT / "experiments").glob("*.py"):
+        text = path.read_text()
+        if "def get_config" in text:
+            text += "\n\nimport smaller_experiments\n\nget_config = smaller_experiments.smaller(get_config)\n"
+        (root / "experiments" / path.name).write_text(text)
+    installed = root / ".installed"  # what `pip install -e .` would make importable from everywhere
+    installed.mkdir()
+    for path in (ROOT / "facejax", ROOT / "data_prep", ROOT / "tests" / "smaller_experiments.py"):
+        (installed / path.name).symlink_to(path)
+    rng = np.random.default_rng(0)
+    for person in range(PEOPLE):
+        for i in range(PHOTOS):
+            path = root / "photos" / f"Person {person}" / f"IMG_{i:04}.JPG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = np.kron(rng.integers(0, 256, (10, 8, 3), np.uint8), np.ones((32, 32, 1), np.uint8))
+            path.write_bytes(simplejpeg.encode_jpeg(image))
+    return root
+
+
+def run(command: str, how: Run, clone: pathlib.Path) -> None:
+    """Runs a command in a shell; it must end well and leave what it should."""
+    for placeholder, value in how.fill.items():
+        command = command.replace(placeholder, value)
+    environment = {
+        **os.environ,
+        "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(clone / ".installed"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # a few tiny steps take less time than optimising them
+    }
+    process = subprocess.run(
+        ["bash", "-c", f"{command} {how.append}".strip()], cwd=clone, env=environment, capture_output=True, text=True
+    )
+    printed = f"{command} {how.append}\n{process.stdout}\n{process.stderr}"
+    assert process.returncode == 0 and "Traceback" not in printed, printed
+    assert all(text in process.stdout for text in how.says), printed
+    missing = [file for file in how.leaves if not (clone / file).exists()]
+    assert not missing, (missing, printed)
+
+
+def parse(command: str, monkeypatch) -> None:
+    """Reads config and flags of a command of facejax.main."""
+    program = shlex.split(command)
+    assert program[:3] == ["python", "-m", "facejax.main"]
+    monkeypatch.setattr(sys, "argv", ["facejax", *program[3:]])  # where ml_collections looks for --config.key=value
+    with flagsaver.flagsaver():
+        main.FLAGS.unparse_flags()
+        main.parse_flags(sys.argv)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page(page, clone, monkeypatch):
+    monkeypatch.chdir(clone)
+    commands = documented_commands.of_page(page)
+    for command in commands:
+        how = PAGES[page].get(named(command))
+        if isinstance(how, Run):
+            run(command, how, clone)
+        elif "facejax.main" in command:
+            parse(command, monkeypatch)
+    assert list(map(named, commands)) == list(PAGES[page]), "a command is new or gone: say above how it is run"
+
+
+def test_every_page_with_commands_is_covered():
+    assert [page for page in documented_commands.PAGES if documented_commands.of_page(page)] == list(PAGES)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
+def test_commands_of_an_experiment_have_flags_that_exist(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    commands = documented_commands.of_docstring(path)
+    assert any(path.stem in command for command in commands)
+    for command in commands:
+        module = shlex.split(command)[2]
+        if module == "facejax.main":
+            parse(command.replace("[:demo]", ":demo"), monkeypatch)
+        elif module.startswith("data_prep."):
+            converter = importlib.import_module(module)
+            conversion.parser(converter.DATASET).parse_args(shlex.split(command)[3:])
+        else:
+            assert command in README, command
