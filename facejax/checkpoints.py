@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import re
 
-import grain
 import jax
 import orbax.checkpoint as ocp
 from absl import logging
@@ -48,7 +47,7 @@ class Checkpoints:
             async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_manifest),
             lightweight_initialize=True,  # what else orbax would read of every checkpoint is not needed
         )
-        handlers = {"state": ocp.StandardCheckpointHandler(), "position": grain.checkpoint.CheckpointHandler()}
+        handlers = {"state": ocp.StandardCheckpointHandler(), "position": ocp.JsonCheckpointHandler()}
         with named_write_errors(self.folder):
             self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
@@ -84,7 +83,8 @@ class Checkpoints:
         Args:
           step: the number of steps that were taken.
           state: the train state.
-          position: a grain iterator, or what has its `get_state`: where in the data the run is.
+          position: what has the `get_state` of a grain iterator, the same on all processes: where in the data the run
+            is.
         """
         with named_write_errors(self.folder):
             self._before_save()
@@ -92,8 +92,9 @@ class Checkpoints:
             self._saving = step
             self._manager.save(
                 step,
+                # grain's own handler writes a file for each process, which another number of them does not find.
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), position=grain.checkpoint.CheckpointSave(position)
+                    state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position.get_state())
                 ),
             )
 
@@ -109,8 +110,8 @@ class Checkpoints:
             state = read_item(
                 folder, "state", ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(abstract_state)
             )
-        restore_position = grain.checkpoint.CheckpointRestore(position)
-        read_item(folder, "position", grain.checkpoint.CheckpointHandler(), restore_position)
+            saved_position = read_item(folder, "position", ocp.JsonCheckpointHandler(), ocp.args.JsonRestore())
+        position.set_state(saved_position)
         return state
 
     def wait(self) -> None:

@@ -22,13 +22,10 @@ class Position:
         self.at = at
 
     def get_state(self):
-        return json.dumps(self.at).encode()
+        return {"at": self.at}
 
     def set_state(self, state):
-        self.at = json.loads(state)
-
-    def start_prefetch(self):
-        pass
+        self.at = state["at"]
 
 
 def state(seed, width=3):

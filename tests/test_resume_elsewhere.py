@@ -13,6 +13,7 @@ import tiny_experiment
 ROOT = pathlib.Path(__file__).parents[1]
 TRAIN_UNTIL = """
 import contextlib, json, signal, sys
+import jax
 from absl import logging
 from facejax import cluster, sharding, train
 sys.path.insert(0, "tests")
@@ -38,7 +39,13 @@ def run(workdir, until):
     def stop_signals():
         yield lambda: signal.SIGTERM if until in losses else 0
 
-    train.Reporter, train.stop_signals = Recorder, stop_signals
+    def state_shardings(*args, placed=sharding.state_shardings):
+        shardings = placed(*args)
+        assert any(s.is_fully_replicated for s in jax.tree.leaves(shardings))
+        assert (placement == "fsdp") == any(not s.is_fully_replicated for s in jax.tree.leaves(shardings))
+        return shardings
+
+    train.Reporter, train.stop_signals, sharding.state_shardings = Recorder, stop_signals, state_shardings
     train.Evaluator.kept = lambda self, step: {}  # evaluations would only take long to compile
     with contextlib.suppress(SystemExit):
         train.train(config, workdir)
