@@ -45,3 +45,17 @@ def bucket(served_bucket):
     """`gs://bucket`, empty."""
     served_bucket.clear()
     return served_bucket
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """A module's compilation without LLVM's optimisation, which takes longer than what a tiny test then runs.
+
+    For modules that compare no numbers closely: sums are then accumulated in another order, and less exactly.
+    """
+    import jax  # not before the cache is set
+
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

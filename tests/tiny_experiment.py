@@ -7,11 +7,12 @@ Networks, batches and runs are so small that what remains is what XLA takes to c
 
 import cv2
 import numpy as np
+import pytest
 import tensorflow_datasets as tfds
 
 from experiments import fra_r50, lafs_part_fvit, part_fvit_supervised, pcl_voxceleb
 from facejax.data import records
-from facejax.models import mobilenet
+from facejax.models import mobilenet, resnet
 
 SIZE = 40
 SPLITS = {"train": 48, "test": 16}
@@ -23,9 +24,9 @@ PLAIN = {"jitter_probability": 0.0, "blur_probability": 0.0}
 def get_config(arg):
     """A demo's config on the records in a folder, with a network that compiles quickly; `arg` is METHOD,FOLDER.
 
-    Only for a process of its own: it shortens the landmark network's trunk, all of which takes a minute to compile.
+    Only for a process of its own: it shortens networks for good.
     """
-    mobilenet.BLOCKS = mobilenet.BLOCKS[:2]
+    shorten_networks(pytest.MonkeyPatch())
     method, _, folder = arg.partition(",")
     config = {"fra": fra, "pcl": pcl, "lafs": lafs, "supervised": supervised}[method]()
     config.image_size = SIZE
@@ -34,6 +35,16 @@ def get_config(arg):
     config.log_every_steps = 1
     config.evaluations = {"identity": {"label": "identity", "probes": ("knn",), "data": folder, "k": 3}}
     return config
+
+
+def shorten_networks(patch):
+    """Leaves few of the blocks that compilation of the published networks, which others test, is spent on.
+
+    Args:
+      patch: a `pytest.MonkeyPatch`, which restores them.
+    """
+    patch.setitem(resnet.VARIANTS, "resnet18", (resnet.BasicBlock, (1, 1, 1, 1), 1))
+    patch.setattr(mobilenet, "BLOCKS", mobilenet.BLOCKS[2:5])  # both kernels, with and without stride and squeeze
 
 
 def fra():

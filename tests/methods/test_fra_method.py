@@ -10,6 +10,7 @@ from facejax import methods
 from facejax.methods import collapse, fra
 from facejax.methods.joint_views import side_by_side
 
+pytestmark = pytest.mark.usefixtures("quick_compilation", "short_networks")
 SIZE, BATCH = 40, 8
 
 

@@ -8,6 +8,8 @@ import tiny_faces as tiny
 
 from facejax.methods import lafs
 
+pytestmark = pytest.mark.usefixtures("quick_compilation", "short_networks")
+
 
 @pytest.mark.parametrize("name", ["lafs", "dino"])
 def test_steps(name):

@@ -13,6 +13,8 @@ import tiny_pcl
 from facejax import losses, methods
 from facejax.methods import pcl, simclr
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def rng():

@@ -12,6 +12,8 @@ from facejax.checkpoints import Checkpoints
 from facejax.errors import UserError
 from facejax.methods import supervised
 
+pytestmark = pytest.mark.usefixtures("quick_compilation", "short_networks")
+
 GRID = {
     "model.landmarks": False,
     "view.flip": 0.0,
