@@ -13,7 +13,7 @@ def clip_each(max_norm: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     """Scales the gradient of each parameter by max_norm / (norm + 1e-6), norm of that parameter alone, if below 1."""
 
     def clip(gradient):
-        norm = jnp.linalg.norm(gradient.astype(jnp.float32))
+        norm = jnp.linalg.norm(gradient.astype(jnp.promote_types(gradient.dtype, jnp.float32)))
         return gradient * jnp.minimum(1, max_norm / (norm + 1e-6)).astype(gradient.dtype)
 
     return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))

@@ -4,6 +4,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from facejax.models.precision import wide
+
 
 class BatchNorm(nn.Module):
     """Normalises over all axes but the last; keeps the *unbiased* running variance, as `torch.nn.BatchNorm` does.
@@ -36,7 +38,7 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
 
-        x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
+        x = x.astype(wide(self.dtype))
         if not train:
             gain = scale * lax.rsqrt(running_var.value + self.epsilon)
             return ((x - running_mean.value) * gain + bias).astype(self.dtype)

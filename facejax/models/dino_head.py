@@ -4,13 +4,18 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from facejax.models.initializers import uniform_fan_in
+from facejax.models.precision import wide
+
 NORMAL = nn.initializers.normal(0.02)  # officially cut off at +-2, a hundred deviations away
 
 
 class DINOHead(nn.Module):
     """Three linear layers with GELU between, L2 norm, and a linear layer with rows of norm 1 (arXiv:2104.14294).
 
-    The last layer's rows are normalised whenever they are used (weight normalisation with its scale fixed at 1).
+    The last layer's rows are normalised whenever they are used (weight normalisation with its scale fixed at 1). It
+    keeps PyTorch's default start, rows of norm 0.58, as in the official code, which makes it after the loop that
+    initialises the others. AdamW's steps are absolute, so the norm decides how fast the rows turn.
 
     Attributes:
       num_outputs: K.
@@ -30,10 +35,10 @@ class DINOHead(nn.Module):
         for index, width in enumerate((self.hidden_dim, self.hidden_dim, self.bottleneck_dim)):
             x = nn.gelu(x, approximate=False) if index else x
             x = nn.Dense(width, kernel_init=NORMAL, dtype=self.dtype, name=f"layer{index}")(x)
-        rows = self.param("last_layer", NORMAL, (self.num_outputs, self.bottleneck_dim))
+        rows = self.param("last_layer", uniform_fan_in(self.bottleneck_dim), (self.num_outputs, self.bottleneck_dim))
         return _unit(x) @ _unit(rows).astype(self.dtype).T
 
 
 def _unit(x):
-    squared = jnp.square(x.astype(jnp.float32)).sum(-1, keepdims=True)
+    squared = jnp.square(x.astype(wide(x.dtype))).sum(-1, keepdims=True)
     return (x * lax.rsqrt(jnp.maximum(squared, 1e-24))).astype(x.dtype)

@@ -7,6 +7,7 @@ from jax import lax
 
 from facejax.models.mask_decoder import MaskDecoder
 from facejax.models.mlp import MLP
+from facejax.models.precision import wide
 from facejax.models.resnet import ResNet
 
 
@@ -67,22 +68,17 @@ class FRANetwork(nn.Module):
             lambda: jax.random.normal(self.make_rng("params"), (self.num_regions, self.embedding_dim)),
         )
 
-    @property
-    def wide_dtype(self) -> jnp.dtype:
-        """Type of means, embeddings and cosines: float32, or float64 where the computation is."""
-        return jnp.promote_types(self.dtype, jnp.float32)
-
     def __call__(self, images, train: bool) -> dict[str, jax.Array]:
         """Embeds normalised images [N, H, W, 3], where N = B * V in training.
 
-        Returns a dict of arrays of type `wide_dtype`: `features` [N, C], the pooled grid; `global` [N, D] and `regions`
-        [N, Q, D], embeddings, not normalised; `dots` [N, h, w, Q], cosines of pixels and mask embeddings; `heatmaps`
+        Returns a dict of float32 arrays: `features` [N, C], the pooled grid; `global` [N, D] and `regions` [N, Q, D],
+        embeddings, not normalised; `dots` [N, h, w, Q], cosines of pixels and mask embeddings; `heatmaps`
         [N, h, w, Q], their softmax over regions plus 1e-7.
         """
         grid = self.backbone(images, train)
-        features = grid.mean((1, 2), dtype=self.wide_dtype)
+        features = grid.mean((1, 2), dtype=wide(self.dtype))
         mask_embeddings = self._mask_embeddings(grid, train)
-        pixels = self.pixel_projector(grid, train).astype(self.wide_dtype)
+        pixels = self.pixel_projector(grid, train).astype(wide(self.dtype))
         pixels = pixels.reshape(-1, len(mask_embeddings), *pixels.shape[1:])
         dots = jnp.einsum("bvhwd,vqd->bvhwq", _unit(pixels), _unit(mask_embeddings), precision=lax.Precision.HIGHEST)
         dots = dots.reshape(-1, *dots.shape[2:])
@@ -91,8 +87,8 @@ class FRANetwork(nn.Module):
         region_features = jnp.einsum("bhwq,bhwc->bqc", weights.astype(self.dtype), grid)
         return {
             "features": features,
-            "global": self.projector(features, train).astype(self.wide_dtype),
-            "regions": self.region_projector(region_features, train).astype(self.wide_dtype),
+            "global": self.projector(features, train).astype(wide(self.dtype)),
+            "regions": self.region_projector(region_features, train).astype(wide(self.dtype)),
             "dots": dots,
             "heatmaps": heatmaps,
         }
@@ -101,7 +97,7 @@ class FRANetwork(nn.Module):
         """[V, Q, D]: mean over the batch, through which gradient flows; at inference the prototypes, [1, Q, D]."""
         if not train:
             return self.prototypes.value[None]
-        embeddings = self.mask_decoder(grid, train).astype(self.wide_dtype)
+        embeddings = self.mask_decoder(grid, train).astype(wide(self.dtype))
         means = embeddings.reshape(-1, self.num_views, *embeddings.shape[1:]).mean(0)
         if not self.is_initializing():
             kept = self.prototype_momentum
@@ -114,10 +110,10 @@ class FRANetwork(nn.Module):
         outputs = self(images, train)
         return {
             **outputs,
-            "global_prediction": self.predictor(outputs["global"], train).astype(self.wide_dtype),
-            "region_prediction": self.region_predictor(outputs["regions"], train).astype(self.wide_dtype),
+            "global_prediction": self.predictor(outputs["global"], train).astype(wide(self.dtype)),
+            "region_prediction": self.region_predictor(outputs["regions"], train).astype(wide(self.dtype)),
         }
 
     def encode(self, images):
         """Pooled features [N, C] of normalised images [N, H, W, 3], float32; the rest of the network is not run."""
-        return self.backbone(images, False).mean((1, 2), dtype=self.wide_dtype)
+        return self.backbone(images, False).mean((1, 2), dtype=wide(self.dtype))

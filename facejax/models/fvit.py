@@ -7,7 +7,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from facejax.models import patches
+from facejax.models.attention import attend
+from facejax.models.initializers import torch_linear
 from facejax.models.landmarks import LandmarkNetwork
+from facejax.models.precision import wide
 
 SIZES = {  # base is the published network; small and tiny have DeiT's widths; nano is for laptops
     "nano": {"width": 128, "depth": 2, "heads": 2, "mlp_width": 256},
@@ -17,30 +20,26 @@ SIZES = {  # base is the published network; small and tiny have DeiT's widths; n
 }
 HEAD_WIDTH = 64
 
-UNIFORM_FAN_IN = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # +-1 / sqrt(fan in)
-
 
 class Attention(nn.Module):
     """Self-attention with heads of 64, whose logits are scaled by the *width* of the network to the power -1/2."""
 
     heads: int
+    dropout: float
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, train: bool):
         """[B, N, D] -> [B, N, D]; sows the class token's attention [B, heads, N] if asked for intermediates."""
         batch, count, width = x.shape
-        qkv = nn.Dense(
-            3 * self.heads * HEAD_WIDTH, use_bias=False, kernel_init=UNIFORM_FAN_IN, dtype=self.dtype, name="qkv"
-        )(x)
+        qkv = torch_linear(3 * self.heads * HEAD_WIDTH, width, use_bias=False, dtype=self.dtype, name="qkv")(x)
         query, key, value = jnp.moveaxis(qkv.reshape(batch, count, 3, self.heads, HEAD_WIDTH), 2, 0)
-        scale = width**-0.5
+        x, weights = attend(query, key, value, scale=width**-0.5)
         if self.is_mutable_collection("intermediates"):
-            logits = jnp.einsum("bhd,bnhd->bhn", query[:, 0], key).astype(jnp.float32)
-            self.sow("intermediates", "class_attention", jax.nn.softmax(scale * logits))
-        x = jax.nn.dot_product_attention(query, key, value, scale=scale)
+            self.sow("intermediates", "class_attention", weights[:, :, 0])
         x = x.reshape(batch, count, self.heads * HEAD_WIDTH)
-        return nn.Dense(width, kernel_init=UNIFORM_FAN_IN, dtype=self.dtype, name="out")(x)
+        x = torch_linear(width, x.shape[-1], dtype=self.dtype, name="out")(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
 class MLP(nn.Module):
@@ -54,9 +53,9 @@ class MLP(nn.Module):
     def __call__(self, x, train: bool):
         """[..., D] -> [..., D]."""
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        hidden = nn.Dense(self.width, kernel_init=UNIFORM_FAN_IN, dtype=self.dtype, name="hidden")(x)
+        hidden = torch_linear(self.width, x.shape[-1], dtype=self.dtype, name="hidden")(x)
         hidden = drop(nn.gelu(hidden, approximate=False))
-        return drop(nn.Dense(x.shape[-1], kernel_init=UNIFORM_FAN_IN, dtype=self.dtype, name="output")(hidden))
+        return drop(torch_linear(x.shape[-1], self.width, dtype=self.dtype, name="output")(hidden))
 
 
 class Block(nn.Module):
@@ -72,7 +71,8 @@ class Block(nn.Module):
     def __call__(self, x, train: bool):
         """[B, N, D] -> [B, N, D]."""
         skip = nn.Dropout(self.stochastic_depth, broadcast_dims=(1, 2), deterministic=not train)
-        x = x + skip(Attention(self.heads, self.dtype, name="attention")(_norm(self.dtype, "norm1")(x)))
+        attention = Attention(self.heads, self.dropout, self.dtype, name="attention")
+        x = x + skip(attention(_norm(self.dtype, "norm1")(x), train))
         return x + skip(MLP(self.mlp_width, self.dropout, self.dtype, name="mlp")(_norm(self.dtype, "norm2")(x), train))
 
 
@@ -88,7 +88,7 @@ class FViT(nn.Module):
       num_positions: learned positions besides that of the class token; at most so many tokens are taken.
       interpolate: fewer tokens than positions are a coarser grid, for which the positions are interpolated (bicubic);
         else n tokens get the first n positions.
-      dropout: rate after the positions and in the MLPs.
+      dropout: rate after the positions, after the attention's output projection and in the MLPs.
       stochastic_depth: rate at which a residual branch is left out, for each example. Training needs the random stream
         `dropout` unless both rates are 0.
       dtype: type of the computation; the embedding is float32.
@@ -113,7 +113,7 @@ class FViT(nn.Module):
         batch, count, _ = tokens.shape
         positions = self.param("positions", normal, (1, self.num_positions + 1, self.width))
         class_token = self.param("class_token", normal, (1, 1, self.width))
-        embed = nn.Dense(self.width, kernel_init=UNIFORM_FAN_IN, dtype=self.dtype, name="patch_embedding")
+        embed = torch_linear(self.width, tokens.shape[-1], dtype=self.dtype, name="patch_embedding")
         x = embed(tokens.astype(self.dtype))
         x = jnp.concatenate([jnp.broadcast_to(class_token, (batch, 1, self.width)).astype(self.dtype), x], 1)
         x = x + self._positions_of(positions, count).astype(self.dtype)
@@ -127,7 +127,7 @@ class FViT(nn.Module):
                 self.dtype,
                 name=f"block{index}",
             )(x, train)
-        return _norm(jnp.float32, "norm")(x[:, 0])
+        return _norm(wide(self.dtype), "norm")(x[:, 0])
 
     def _positions_of(self, positions, count: int):
         if not self.interpolate or count == self.num_positions:

@@ -6,29 +6,39 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from facejax.models.initializers import uniform_fan_in
 from facejax.models.mobilenet import MobileNetV3
+from facejax.models.precision import wide
+
+STARTS = ("official", "grid")
 
 
 class LandmarkNetwork(nn.Module):
     """Finds points of a face without having seen labelled ones (Part fViT, arXiv:2212.00057, section 3.2).
 
-    It starts with the points on a regular grid, the same for every image, as spatial transformers start from the
-    identity (arXiv:1506.02025). Points that start at random places of each image soon stop to look at it.
-
     Attributes:
       num_points: P.
+      start: "official": as the official code initialises it, with points at random places of each image. "grid": with
+        the points on a regular grid, the same for every image, as spatial transformers start from the identity
+        (arXiv:1506.02025), and with residual blocks that start as the identity. Short runs need the grid: points that
+        start at random soon stop looking at the image.
       dropout: rate before the last layer; training needs the random stream `dropout` unless it is 0.
       dtype: type of the trunk's computation; the points are float32.
     """
 
     num_points: int = 196
+    start: str = "official"
     dropout: float = 0.5
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
         """Declares trunk and last layer."""
-        self.trunk = MobileNetV3(self.dtype)
-        self.output = nn.Dense(2 * self.num_points, kernel_init=nn.initializers.zeros, bias_init=_grid)
+        on_grid = self.start == "grid"
+        self.trunk = MobileNetV3(identity_start=on_grid, dtype=self.dtype)
+        kernel_init, bias_init = (
+            (nn.initializers.zeros, _grid) if on_grid else (uniform_fan_in(self.trunk.channels),) * 2
+        )
+        self.output = nn.Dense(2 * self.num_points, kernel_init=kernel_init, bias_init=bias_init)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, images, train: bool):
@@ -36,7 +46,7 @@ class LandmarkNetwork(nn.Module):
 
         The 2P numbers of an image are scaled together: the smallest becomes 0, the largest S - 1.
         """
-        features = self.features(images, train).mean((1, 2), dtype=jnp.float32)
+        features = self.features(images, train).mean((1, 2), dtype=wide(self.dtype))
         numbers = self.output(self.drop(features, deterministic=not train))
         low, high = numbers.min(-1, keepdims=True), numbers.max(-1, keepdims=True)
         points = (numbers - low) / jnp.maximum(high - low, 1e-12) * (images.shape[1] - 1)

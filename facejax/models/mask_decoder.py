@@ -1,13 +1,11 @@
 """Mask embeddings: learned queries that attend to the feature grid (MaskFormer's decoder, arXiv:2107.06278)."""
 
-import math
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-XAVIER = nn.initializers.xavier_uniform()
+from facejax.models.attention import attend
+from facejax.models.initializers import KAIMING_UNIFORM, XAVIER_UNIFORM, torch_linear, uniform_fan_in
 
 
 def sine_position_encoding(height: int, width: int, dim: int, temperature: float = 10000.0) -> np.ndarray:
@@ -49,12 +47,10 @@ class Attention(nn.Module):
             return x.reshape(*x.shape[:-1], self.num_heads, dim // self.num_heads)
 
         query, key, value = heads(0, query), heads(1, key), heads(2, value)
-        logits = jnp.einsum("bqhd,bkhd->bhqk", query, key).astype(jnp.promote_types(self.dtype, jnp.float32))
-        logits /= math.sqrt(dim // self.num_heads)
-        weights = nn.Dropout(self.dropout, deterministic=not train)(jax.nn.softmax(logits))
-        x = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(self.dtype), value)
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        x, _ = attend(query, key, value, scale=(dim // self.num_heads) ** -0.5, drop=drop)
         x = x.reshape(*x.shape[:-2], dim)
-        return nn.Dense(dim, kernel_init=XAVIER, dtype=self.dtype, name="out_proj")(x)
+        return nn.Dense(dim, kernel_init=XAVIER_UNIFORM, dtype=self.dtype, name="out_proj")(x)
 
 
 class DecoderLayer(nn.Module):
@@ -73,8 +69,8 @@ class DecoderLayer(nn.Module):
         def attention(name):
             return Attention(self.num_heads, self.dropout, self.dtype, name=name)
 
-        def dense(name):
-            return nn.Dense(dim, kernel_init=XAVIER, dtype=self.dtype, name=name)
+        def dense(name):  # only the biases of PyTorch's default survive DETR's initialisation
+            return nn.Dense(dim, kernel_init=XAVIER_UNIFORM, bias_init=uniform_fan_in(dim), dtype=self.dtype, name=name)
 
         def norm(name):
             return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=name)
@@ -110,7 +106,7 @@ class MaskDecoder(nn.Module):
     def __call__(self, grid, train: bool):
         """Grid [B, h, w, C] -> mask embeddings [B, Q, D], not normalised."""
         batch, height, width, _ = grid.shape
-        memory = nn.Dense(self.dim, kernel_init=XAVIER, dtype=self.dtype, name="input_proj")(grid)
+        memory = nn.Dense(self.dim, kernel_init=KAIMING_UNIFORM, dtype=self.dtype, name="input_proj")(grid)
         memory = memory.reshape(batch, height * width, self.dim)
         position = sine_position_encoding(height, width, self.dim).reshape(height * width, self.dim)
         position = jnp.asarray(position, self.dtype)
@@ -121,6 +117,6 @@ class MaskDecoder(nn.Module):
             x = layer(x, queries, memory, position, train)
         x = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="norm")(x)
         for index in range(3):
-            x = nn.Dense(self.dim, kernel_init=XAVIER, dtype=self.dtype, name=f"mask_embed{index}")(x)
+            x = torch_linear(self.dim, self.dim, dtype=self.dtype, name=f"mask_embed{index}")(x)
             x = nn.relu(x) if index < 2 else x
         return x

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from facejax.models.batch_norm import BatchNorm
-from facejax.models.resnet import KAIMING_FAN_OUT
+from facejax.models.initializers import KAIMING_FAN_OUT
 
 
 class MLP(nn.Module):

@@ -8,7 +8,8 @@ from flax import linen as nn
 from jax import lax
 
 from facejax.models.batch_norm import BatchNorm
-from facejax.models.resnet import KAIMING_FAN_OUT
+from facejax.models.initializers import KAIMING_FAN_OUT
+from facejax.models.precision import wide
 
 BLOCKS = (  # kernel, expanded channels, channels, squeeze and excite, h-swish (else ReLU), stride
     (3, 16, 16, False, False, 1),
@@ -139,7 +140,7 @@ class SqueezeExcite(nn.Module):
         def dense(features, name):
             return nn.Dense(features, use_bias=False, kernel_init=normal, dtype=self.dtype, name=name)
 
-        gate = x.mean((1, 2), dtype=jnp.float32)
+        gate = x.mean((1, 2), dtype=wide(self.dtype))
         gate = dense(channels, "expand")(nn.relu(dense(channels // 4, "reduce")(gate)))
         return x * nn.hard_sigmoid(gate)[:, None, None]
 
@@ -147,7 +148,7 @@ class SqueezeExcite(nn.Module):
 class InvertedResidual(nn.Module):
     """Widening 1x1, depth-wise and narrowing 1x1 convolution; a shortcut where the shape stays.
 
-    A block with a shortcut starts as the identity (Goyal et al., arXiv:1706.02677, section 5.1; not so officially).
+    With `identity_start` a block with a shortcut starts as the identity (Goyal et al., arXiv:1706.02677, section 5.1).
     """
 
     kernel: int
@@ -156,6 +157,7 @@ class InvertedResidual(nn.Module):
     squeeze_excite: bool
     hard_swish: bool
     stride: int
+    identity_start: bool
     dtype: jnp.dtype
 
     @nn.compact
@@ -168,7 +170,7 @@ class InvertedResidual(nn.Module):
         if self.squeeze_excite:
             y = SqueezeExcite(self.dtype, name="squeeze_excite")(y)
         shortcut = self.stride == 1 and x.shape[-1] == self.features
-        scale_init = nn.initializers.zeros if shortcut else nn.initializers.ones
+        scale_init = nn.initializers.zeros if shortcut and self.identity_start else nn.initializers.ones
         y = ConvNorm(self.features, 1, 1, self.dtype, scale_init, name="project")(activation(y), train)
         return x + y if shortcut else y
 
@@ -179,15 +181,22 @@ class MobileNetV3(nn.Module):
     As in the official Part fViT, the first block keeps its 16 -> 16 expansion, and the squeezed width is C/4 unrounded.
 
     Attributes:
+      identity_start: whether blocks with a shortcut start as the identity; not so officially.
       dtype: type of the computation; parameters and statistics are float32.
     """
 
+    identity_start: bool = False
     dtype: jnp.dtype = jnp.float32
+
+    @property
+    def channels(self) -> int:
+        """Channels of the result."""
+        return BLOCKS[-1][2]
 
     @nn.compact
     def __call__(self, images, train: bool):
         """Normalised images [B, H, W, 3] -> grid of features [B, ceil(H / 32), ceil(W / 32), 160]."""
         x = nn.hard_swish(ConvNorm(16, 3, 2, self.dtype, name="stem")(images.astype(self.dtype), train))
         for index, settings in enumerate(BLOCKS, start=1):
-            x = InvertedResidual(*settings, self.dtype, name=f"block{index}")(x, train)
+            x = InvertedResidual(*settings, self.identity_start, self.dtype, name=f"block{index}")(x, train)
         return x

@@ -11,6 +11,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from facejax.models.precision import wide
+
 GEOMETRIES = ("official", "upright")
 
 
@@ -35,12 +37,12 @@ def sample_patches(images, points, *, size: int = 8, geometry: str = "official")
       Array([[[27., 28., 35., 36.]]], dtype=float32)
     """
     if geometry == "official":
-        images, points, shift = images.swapaxes(1, 2), points.astype(jnp.float32), 0.5
+        images, points, shift = images.swapaxes(1, 2), points.astype(wide(points.dtype)), 0.5
     else:
-        images, points, shift = images, points.astype(jnp.float32)[..., ::-1], 0.0
+        images, points, shift = images, points.astype(wide(points.dtype))[..., ::-1], 0.0
     # Now patch and image agree in their axes, and a point is (first, second).
     margin = size + 1
-    padded = jnp.pad(images.astype(jnp.float32), ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    padded = jnp.pad(images.astype(wide(images.dtype)), ((0, 0), (margin, margin), (margin, margin), (0, 0)))
     corner = points - size / 2 - shift
     base = jnp.floor(jax.lax.stop_gradient(corner))
     fraction = corner - base

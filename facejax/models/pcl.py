@@ -8,7 +8,8 @@ from flax import linen as nn
 from jax import lax
 
 from facejax.models.batch_norm import BatchNorm
-from facejax.models.resnet import KAIMING_FAN_OUT
+from facejax.models.initializers import KAIMING_FAN_OUT, torch_linear, uniform_fan_in
+from facejax.models.precision import wide
 
 BRANCHES = ("face", "pose")
 SMALLEST_IMAGE = 16  # pixels; below, the trunk's grid is a single cell
@@ -17,16 +18,6 @@ SMALLEST_IMAGE = 16  # pixels; below, the trunk's grid is a single cell
 def grid_side(image_size: int) -> int:
     """Cells along a side of the trunk's grid: four convolutions of stride 2, each rounding up."""
     return math.ceil(image_size / 16)
-
-
-def uniform_by_fan_in(fan_in: int):
-    """PyTorch's default initial values of kernels and biases: uniform within ±1/sqrt(fan_in)."""
-    limit = 1 / math.sqrt(fan_in)
-
-    def init(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -limit, limit)
-
-    return init
 
 
 def _unit(x):
@@ -80,8 +71,8 @@ class Attention(nn.Module):
         def positions(name):
             return _conv(channels, 1, 1, self.dtype, name)(x).reshape(batch, height * width, channels)
 
-        gathered = jax.nn.softmax(positions("theta").astype(jnp.float32), axis=1).astype(self.dtype)
-        distributed = jax.nn.softmax(positions("g").astype(jnp.float32), axis=2).astype(self.dtype)
+        gathered = jax.nn.softmax(positions("theta").astype(wide(self.dtype)), axis=1).astype(self.dtype)
+        distributed = jax.nn.softmax(positions("g").astype(wide(self.dtype)), axis=2).astype(self.dtype)
         summary = jnp.einsum("bnc,bnd->bcd", positions("phi"), gathered)
         attended = jnp.einsum("bcd,bnd->bnc", summary, distributed)
         return nn.leaky_relu(x + attended.reshape(x.shape), 0.1)
@@ -145,7 +136,7 @@ class Branch(nn.Module):
         """[B, h, w, C] -> float32 [B, h w C]."""
         for name in ("conv1", "conv2"):
             grid = ConvLeaky(grid.shape[-1], dtype=self.dtype, name=name)(grid)
-        return grid.reshape(len(grid), -1).astype(jnp.float32)
+        return grid.reshape(len(grid), -1).astype(wide(self.dtype))
 
 
 class Projection(nn.Module):
@@ -164,14 +155,9 @@ class Projection(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         """[B, D] -> float32 [B, output_dim], not normalised."""
-
-        def dense(name, features, fan_in):
-            init = uniform_by_fan_in(fan_in)
-            return nn.Dense(features, kernel_init=init, bias_init=init, dtype=self.dtype, name=name)
-
-        x = nn.relu(dense("hidden", self.hidden_dim, x.shape[-1])(x))
-        x = dense("output", self.output_dim, self.hidden_dim)(x)
-        return BatchNorm(name="norm")(x, train)
+        x = nn.relu(torch_linear(self.hidden_dim, x.shape[-1], dtype=self.dtype, name="hidden")(x))
+        x = torch_linear(self.output_dim, self.hidden_dim, dtype=self.dtype, name="output")(x)
+        return BatchNorm(dtype=wide(self.dtype), name="norm")(x, train)
 
 
 class Decoder(nn.Module):
@@ -192,20 +178,18 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, features, train: bool):
         """[B, D] -> float32 [B, size, size, 3] in [-1, 1]."""
-
-        def layer(make, name, channels, fan_in, *shape):
-            init = uniform_by_fan_in(fan_in)
-            return make(channels, *shape, kernel_init=init, bias_init=init, dtype=self.dtype, name=name)
-
         doublings = int(math.log2(self.size))
         widths = [4 * self.width] * (doublings - 2) + [2 * self.width, 3]
-        x = layer(nn.Dense, "linear", 8 * self.width, features.shape[-1])(features)[:, None, None, :]
+        x = torch_linear(8 * self.width, features.shape[-1], dtype=self.dtype, name="linear")(features)[
+            :, None, None, :
+        ]
         for index, channels in enumerate(widths, start=1):
             x = _upsample(nn.relu(x))
-            x = layer(nn.Conv, f"conv{index}", channels, 9 * x.shape[-1], (3, 3))(x)
+            init = uniform_fan_in(9 * x.shape[-1])
+            x = nn.Conv(channels, (3, 3), kernel_init=init, bias_init=init, dtype=self.dtype, name=f"conv{index}")(x)
             if index < doublings:
                 x = BatchNorm(self.num_views, dtype=self.dtype, name=f"norm{index}")(x, train)
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(x.astype(wide(self.dtype)))
 
 
 class PCLNetwork(nn.Module):
@@ -246,7 +230,7 @@ class PCLNetwork(nn.Module):
         of it.
         """
         grid = self.trunk(images)
-        features = {"trunk": grid.reshape(len(grid), -1).astype(jnp.float32)}
+        features = {"trunk": grid.reshape(len(grid), -1).astype(wide(self.dtype))}
         return features | {branch: getattr(self, f"{branch}_branch")(grid) for branch in branches}
 
     def project(self, features, branch: str, train: bool):

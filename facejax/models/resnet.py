@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from facejax.models.batch_norm import BatchNorm
-
-KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+from facejax.models.initializers import KAIMING_FAN_OUT
 
 
 def _conv(features: int, size: int, stride: int, dtype, name: str):

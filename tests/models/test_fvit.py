@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facejax.models.dino_head import DINOHead
-from facejax.models.fvit import FaceTransformer, FViT
+from facejax.models.fvit import Attention, FaceTransformer, FViT
 from facejax.models.lafs import LAFSNetwork
 from facejax.models.landmarks import LandmarkNetwork
 
@@ -99,3 +99,14 @@ def test_landmarks_span_the_image_and_learn_through_the_patches():
     np.testing.assert_allclose(points.min((1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(points.max((1, 2)), 31, rtol=1e-5)
     assert jnp.abs(slopes["kernel"]).max() > 0
+
+
+def test_attention_drops_out_after_its_output_projection(tokens):
+    network = Attention(2, 0.5, jnp.float32)
+    variables = jax.jit(network.init, static_argnums=2)(jax.random.key(0), tokens, False)
+    run = jax.jit(network.apply, static_argnums=2)
+    still = np.asarray(run(variables, tokens, False))
+    dropped = np.asarray(run(variables, tokens, True, rngs={"dropout": jax.random.key(1)}))
+    kept = dropped != 0
+    assert 0.4 < kept.mean() < 0.6
+    np.testing.assert_allclose(dropped[kept], 2 * still[kept], rtol=1e-4, atol=1e-6)

@@ -31,10 +31,13 @@ def test_sum_of_shifts_is_the_convolution(kernel, stride, size):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize(("features", "stride", "starts_as_identity"), [(6, 1, True), (8, 1, False), (6, 2, False)])
-def test_block_with_a_shortcut_starts_as_the_identity(features, stride, starts_as_identity):
+@pytest.mark.parametrize(
+    ("features", "stride", "identity_start", "starts_as_identity"),
+    [(6, 1, True, True), (6, 1, False, False), (8, 1, True, False), (6, 2, True, False)],
+)
+def test_block_with_a_shortcut_can_start_as_the_identity(features, stride, identity_start, starts_as_identity):
     rng = np.random.default_rng()
-    block = InvertedResidual(3, 12, features, True, True, stride, jnp.float32)
+    block = InvertedResidual(3, 12, features, True, True, stride, identity_start, jnp.float32)
     x = jnp.asarray(rng.normal(size=(2, 1, 4, 6)), jnp.float32)
     variables = block.init(jax.random.key(0), x, False)
     output, _ = block.apply(variables, x, True, mutable=["batch_stats"])

@@ -1,0 +1,31 @@
+"""Initial values that the official PyTorch networks start from, under the names that PyTorch gives them."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+XAVIER_UNIFORM = nn.initializers.xavier_uniform()
+KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # kaiming_normal_(mode="fan_out")
+KAIMING_UNIFORM = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # kaiming_uniform_(a=1)
+
+
+def uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:
+    """PyTorch's default for weights *and* biases of linear layers and convolutions: uniform in +-1 / sqrt(fan_in).
+
+    Args:
+      fan_in: inputs of an output: channels times the area of the kernel.
+    """
+    limit = 1 / math.sqrt(fan_in)
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
+
+
+def torch_linear(features: int, fan_in: int, *, use_bias: bool = True, dtype=jnp.float32, name: str) -> nn.Dense:
+    """A linear layer that starts as `torch.nn.Linear(fan_in, features)` does."""
+    init = uniform_fan_in(fan_in)
+    return nn.Dense(features, use_bias=use_bias, kernel_init=init, bias_init=init, dtype=dtype, name=name)
