@@ -45,6 +45,7 @@ def get_config(arg=None):
         image_size=256,  # images travel to the device with their longer side at most this long, and are cropped there
         num_workers=16,  # processes that decode; 0: threads of the main process
         skip_corrupt=False,
+        fraction=1.0,  # of the images that is trained on
     )
     view = dict(
         crop_scale=(0.2, 1.0),
@@ -77,6 +78,9 @@ def get_config(arg=None):
         decorrelation_weight=0.02,
         student_temperature=0.1,
         teacher_temperature=0.04,
+        sinkhorn_iterations=3,
+        # Officially, on W GPUs the gradient of the entropy term is 1/W of what the loss says, since the all-reduce of
+        # the mean probabilities is invisible to autograd. To imitate a published run on W GPUs, set 1/W.
         entropy_weight=1.0,
     )
     config.optimizer = dict(

@@ -1,4 +1,4 @@
-"""LAFS: self-supervised Part fViT-B on one image an identity of MS1MV3, the paper's run, number for number.
+"""LAFS: self-supervised Part fViT-B on one image of each identity of WebFace4M, the paper's run, number for number.
 
 Sun et al., "LAFS: landmark-based facial self-supervised learning for face recognition", CVPR 2024, arXiv 2403.08161.
 Stage 2 of LAFS; its landmark network is that of stage 1, a workdir of part_fvit_supervised.py or the official file:
@@ -6,8 +6,11 @@ Stage 2 of LAFS; its landmark network is that of stage 1, a workdir of part_fvit
     python -m facejax.main --config=experiments/lafs_part_fvit.py --workdir=workdirs/lafs \
         --config.landmark_network=workdirs/part_fvit
 
-Labels are used for the choice of the images only. Hardware: the official run took two A100 with 40 GB and 82 images
-each; the learning rate follows `config.batch_size`.
+The released weights come from this run: 205 990 images, one of each identity of WebFace4M. Labels are used for the
+choice of the images only. (The released script reads MS1MV3 instead, through a list of 0.4 of its images drawn at
+random: `--config.data.folder=datasets/ms1mv3 --config.data.images_per_class=0`, without that list.)
+
+Hardware: the official run took two A100 with 40 GB and 82 images each; the learning rate follows `config.batch_size`.
 
     python -m facejax.main --config=experiments/lafs_part_fvit.py:demo --workdir=workdirs/lafs_demo \
         --config.landmark_network=workdirs/part_fvit_demo
@@ -36,14 +39,15 @@ def get_config(arg=None):
     config.mean, config.std = (0.5,) * 3, (0.5,) * 3
 
     config.data = dict(
-        folder="datasets/ms1mv3",
+        folder="datasets/webface4m",
         split="train",
         image_size=112,  # images travel to the device with their longer side at most this long, and are cropped there
         num_workers=16,  # processes that decode; 0: threads of the main process
         skip_corrupt=False,
         label="identity",  # for the two choices that follow, and for nothing else
         images_per_class=1,  # 0: all
-        class_share=1.0,  # of the identities
+        class_share=1.0,  # fraction of the identities
+        class_choice="random",  # or "prefix": the first records
     )
     view = dict(
         size=112,
@@ -90,7 +94,10 @@ def get_config(arg=None):
         max_norm=3.0,  # of the gradient of each parameter
         frozen_epochs=1,  # of the last layer
     )
-    config.ema = dict(momentum=0.996)  # rises to 1 along a cosine
+    config.ema = dict(
+        momentum=0.996,  # rises to 1 along a cosine
+        teacher_mode="train",  # the teacher drops out as the student does, officially too; or "eval": it is still
+    )
 
     config.mesh = dict(data=-1)  # axis: size; -1 is all there is
     config.sharding = ()  # ((regex on the path in the train state, "fsdp" or an axis for each dimension), ...)

@@ -50,7 +50,8 @@ def get_config(arg=None):
         skip_corrupt=False,
         label="identity",
         images_per_class=0,  # 0: all; 1, 2, 4, 10: a few-shot subset
-        class_share=1.0,  # of the identities
+        class_share=1.0,  # fraction of the identities
+        class_choice="random",  # or "prefix": the first records, as officially
     )
     config.view = dict(
         crop_scale=(0.9, 1.0),
@@ -67,6 +68,7 @@ def get_config(arg=None):
         landmarks=True,
         num_points=196,
         patch_size=8,
+        landmark_start="official",  # or "grid": points on a grid, residual blocks as the identity; for short runs
         geometry="official",  # or "upright": without half-pixel shift and transposition
         dropout=0.1,
         stochastic_depth=0.1,
@@ -93,7 +95,9 @@ def get_config(arg=None):
         landmark_factor=1.0,  # on the learning rate of the landmark network
         landmark_warmup_epochs=(0, 0),  # between which that rate rises from 0, while patches are still learned alone
         layer_decay=1.0,
-        accumulation=1,  # parts of a batch that are computed one after the other
+        # Parts of a batch that are computed one after the other, each with its own mixup and batch statistics. The
+        # official code has 6 parts of 200 images: 2 GPUs with 3 accumulated batches each.
+        accumulation=1,
     )
 
     config.mesh = dict(data=-1)  # axis: size; -1 is all there is
@@ -111,9 +115,17 @@ def get_config(arg=None):
         seed=0,
     )
     config.evaluate_every_steps = 10_000  # besides the start and the end
-    config.evaluations = dict(
-        lfw=dict(label="same", probes=("verification",), data="datasets/lfw", test_split="test", kinds=("embedding",)),
-    )
+    config.evaluations = {
+        name: dict(
+            label="same",
+            probes=("verification",),
+            data="datasets/verification",
+            test_split=name,
+            kinds=("embedding",),
+            flip=True,
+        )
+        for name in ("lfw", "cfp_fp", "agedb_30")
+    }
     if arg == "demo":
         shrink(config)
     return config
@@ -128,7 +140,9 @@ def shrink(config):
     config.dtype = "float32"
     config.synthetic_faces.update(folder=faces, size=64, train_identities=250, test_identities=60)
     config.data.update(folder=faces, image_size=48, num_workers=0)
-    config.model.update(size="nano", num_points=49, dropout=0.0, stochastic_depth=0.0, landmark_dropout=0.0)
+    config.model.update(
+        size="nano", num_points=49, landmark_start="grid", dropout=0.0, stochastic_depth=0.0, landmark_dropout=0.0
+    )
     config.rand_augment.magnitude = 0.0
     config.mixup.probability = 0.0
     config.classifier.update(num_classes=config.synthetic_faces.train_identities, scale=16.0, margin=0.1)

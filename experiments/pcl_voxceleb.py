@@ -29,6 +29,7 @@ def get_config(arg=None):
     config.method = "pcl"
     config.seed = 0
     config.epochs = 6000  # of floor(identities / 256) iterations
+    config.decoder_warmup_epochs = 0  # at first, in which only the decoder's update is made
     config.batches = dict(decoder=256, face=256, pose=10)  # records of each update, over all devices
     config.batch_size = 528  # records an iteration: their sum, and 6 more so that it divides over 16 devices
     config.image_size = 64
@@ -38,7 +39,9 @@ def get_config(arg=None):
         folder="datasets/voxceleb1",
         split="train",
         hierarchy=("identity", "video"),  # an item is an identity, a random video, a random frame; (): a record
-        image_size=112,  # images travel to the device with their longer side at most this long, and are cropped there
+        # Images travel to the device with their longer side at most this long, and are cropped there. A face view is a
+        # window of 2 floor(0.2 side): from 160 px on it is not blown up to image_size.
+        image_size=224,
         num_workers=16,  # processes that decode; 0: threads of the main process
         skip_corrupt=False,
     )
@@ -63,6 +66,7 @@ def get_config(arg=None):
         temperature=0.07,
         mixing=1.6,  # negatives are mixed in pairs, with weights from Beta(1.6, 1.6)
         pose_negatives=100,  # augmentations of each mirrored image
+        dynamic_weights=True,  # from the third epoch on, of the two contrasts; False: both weigh 1
         negatives_of="own_image",  # or "all_images": the official code's, where the augmentations got mixed up
     )
     config.optimizer = dict(

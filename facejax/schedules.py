@@ -1,4 +1,7 @@
-"""Learning rates and momenta as functions of the step: optax schedules, to be called inside or outside jit."""
+"""Learning rates and momenta as functions of the step: optax schedules, to be called inside or outside jit.
+
+Steps are counted in integers, and divided as floating-point numbers of the default type, which x64 mode widens.
+"""
 
 import jax.numpy as jnp
 import optax
@@ -18,6 +21,7 @@ def warmup_cosine(peak: float, *, warmup_epochs: int, epochs: int, steps_per_epo
     warmup_steps = warmup_epochs * steps_per_epoch
 
     def schedule(step):
+        step = jnp.asarray(step, float)
         progress = (step // steps_per_epoch - warmup_epochs) / max(epochs - warmup_epochs, 1)
         cosine = (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1))) / 2
         return peak * jnp.where(step < warmup_steps, (step + 1) / max(warmup_steps, 1), cosine)
@@ -36,7 +40,30 @@ def warmup_cosine_to(peak: float, end: float, *, warmup_steps: int, total_steps:
     falling = cosine(peak, end, total_steps=total_steps - warmup_steps)
 
     def schedule(step):
+        step = jnp.asarray(step, float)
         return jnp.where(step < warmup_steps, peak * step / max(warmup_steps - 1, 1), falling(step - warmup_steps))
+
+    return schedule
+
+
+def warmup_then_cosine(peak: float, end: float, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
+    """Linear from 0 to `peak`, which two steps have, then a cosine by iteration towards `end` (LAFS' fine-tuning).
+
+    Step i has peak * i / W up to W, the number of warm-up steps; then the cosine begins at `peak` once more and would
+    reach `end` a step after the last: PyTorch's `CosineAnnealingLR` behind a `GradualWarmupScheduler`.
+
+    Example:
+      >>> rate = warmup_then_cosine(1.0, 0.0, warmup_steps=2, total_steps=6)
+      >>> [round(float(rate(step)), 3) for step in range(6)]
+      [0.0, 0.5, 1.0, 1.0, 0.854, 0.5]
+    """
+    falling = cosine(peak, end, total_steps=total_steps - warmup_steps)
+    if not warmup_steps:
+        return falling
+
+    def schedule(step):
+        step = jnp.asarray(step, float)
+        return jnp.where(step <= warmup_steps, peak * step / warmup_steps, falling(step - warmup_steps - 1))
 
     return schedule
 
@@ -51,6 +78,7 @@ def linear_by_epoch(start: float, end: float, *, epochs: int, steps_per_epoch: i
     """
 
     def schedule(step):
+        step = jnp.asarray(step, float)
         return start + (end - start) * jnp.clip(step // steps_per_epoch / max(epochs - 1, 1), 0, 1)
 
     return schedule
@@ -66,6 +94,7 @@ def cosine(start: float, end: float, *, total_steps: int) -> optax.Schedule:
     """
 
     def schedule(step):
+        step = jnp.asarray(step, float)
         return end + (start - end) * (1 + jnp.cos(jnp.pi * step / total_steps)) / 2
 
     return schedule

@@ -291,10 +291,11 @@ def chosen_records(config, source) -> records.RecordSource | few_shot.Subset:
             data.label,
             images_per_class=data.images_per_class,
             class_share=data.class_share,
+            class_choice=data.class_choice,
             seed=config.seed,
             skip_corrupt=data.skip_corrupt,
         )
-    return source
+    return few_shot.select(source, data.fraction, seed=config.seed) if data.get("fraction", 1.0) < 1 else source
 
 
 def check_labels(source, num_classes, *, skip_corrupt: bool) -> None:

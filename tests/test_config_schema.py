@@ -19,7 +19,18 @@ ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").glob("*.py"))
 EXPERIMENTS = [path.stem for path in FILES if "def get_config" in path.read_text()]
 SOURCES = ("landmark_network", "initialize_from.landmark_network", "initialize_from.transformer")
-OPTIONAL = {"kinds", "names", "groups", "k", "threshold", "train_split", "test_split", "optional"}  # of an evaluation
+OPTIONAL = {
+    "flip",
+    "input_range",
+    "kinds",
+    "names",
+    "groups",
+    "k",
+    "threshold",
+    "train_split",
+    "test_split",
+    "optional",
+}  # of an evaluation
 OPTIONAL |= {"min_steps_per_epoch", "synthetic_faces"}
 
 

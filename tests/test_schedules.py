@@ -29,3 +29,13 @@ def test_cosine_momentum():
     for step in (0, 1, 250, 500, 999, 1000):
         expected = 1 - (1 - 0.996) * (math.cos(math.pi * step / 1000) + 1) / 2
         np.testing.assert_allclose(schedule(step), expected, rtol=1e-7)
+
+
+def test_warmup_then_cosine():
+    """34 epochs of 9 steps, 5 of warm-up: against PyTorch's two schedulers, one behind the other, in plain Python."""
+    peak, end, steps = 2e-3, 1e-6, 9
+    schedule = jax.jit(schedules.warmup_then_cosine(peak, end, warmup_steps=5 * steps, total_steps=34 * steps))
+    for step in range(34 * steps):
+        warm = 5 * steps
+        falling = end + (peak - end) * (1 + math.cos(math.pi * (step - warm - 1) / (29 * steps))) / 2
+        np.testing.assert_allclose(schedule(step), peak * step / warm if step <= warm else falling, rtol=2e-5)

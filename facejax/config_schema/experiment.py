@@ -17,6 +17,7 @@ from facejax.config_schema.fields import (
     Text,
     key,
 )
+from facejax.data import few_shot
 from facejax.errors import UserError
 from facejax.evaluation.suite import Evaluation
 
@@ -36,7 +37,10 @@ class LabelledData(Data):
 
     label: Text = key("integer field of the records that tells their classes")
     images_per_class: Count = key("images of each class that are trained on, drawn at random; 0: all")
-    class_share: Fraction = key("fraction of the classes that is trained on, drawn at random")
+    class_share: Fraction = key("fraction of the classes that is trained on")
+    class_choice: Literal[*few_shot.CHOICES] = key(
+        "how these classes are chosen: at random, or with the first records, as in the official LAFS code"
+    )
 
 
 class Checkpoint(Section):

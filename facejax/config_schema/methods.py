@@ -31,8 +31,8 @@ from facejax.config_schema.fields import (
 )
 from facejax.data import crops
 from facejax.errors import UserError
-from facejax.methods import pcl, supervised
-from facejax.models import fvit, patches, resnet
+from facejax.methods import lafs, pcl, supervised
+from facejax.models import fvit, landmarks, patches, resnet
 from facejax.models.pcl import SMALLEST_IMAGE
 from facejax.optimizers import EXCLUSIONS, WITHOUT_GRADIENT
 
@@ -102,6 +102,7 @@ class FRALoss(Section):
     decorrelation_weight: NonNegative = key("weight, within the regional loss, of the decorrelation of regions")
     student_temperature: Positive = key("temperature of the student's assignment of cells to regions")
     teacher_temperature: Positive = key("temperature of the teacher's assignment of cells to regions")
+    sinkhorn_iterations: Count = key("iterations that even out the teacher's assignment")
     entropy_weight: NonNegative = key("weight, within the clustering loss, of the entropy of the mean assignment")
 
 
@@ -128,10 +129,17 @@ class FRATarget(Section):
     )
 
 
+class FRAData(Data):
+    """Records to train on, or some of them."""
+
+    fraction: Fraction = key("fraction of the records that is trained on, drawn at random")
+
+
 class FRA(Normalized):
     """FRA: two views of a face agree, as a whole and region by region."""
 
     method: Literal["fra"] = key("what is learned")
+    data: FRAData = key("records to train on")
     view1: View = key("first random view of an image")
     view2: View = key("second random view of an image")
     model: FRAModel = key("the network")
@@ -209,6 +217,7 @@ class PCLLoss(Section):
     temperature: Positive = key("temperature of both contrasts")
     mixing: Positive = key("parameter of the beta distribution, above 0.5, that mixes negatives in pairs")
     pose_negatives: PositiveCount = key("augmentations of each mirror image, the negatives of a pose")
+    dynamic_weights: Switch = key("weight the contrasts by how fast they fall, from the third epoch on; else by 1")
     negatives_of: Literal[*pcl.NEGATIVES_OF] = key(
         "whose mirror image a pose is compared with: its own image's, or all images' as in the official code"
     )
@@ -262,7 +271,17 @@ class PCL(Contrast):
     """PCL: a decoder that swaps pose and identity tells them apart, and each gets a contrast."""
 
     method: Literal["pcl"] = key("what is learned")
+    decoder_warmup_epochs: Count = key("epochs at the start in which only the decoder's update is made")
     batches: Batches = key("records of each update of a step")
+
+    def check_together(self) -> None:
+        """A decoder to warm up."""
+        super().check_together()
+        if self.decoder_warmup_epochs and not self.batches.decoder:
+            raise UserError(
+                f"config.decoder_warmup_epochs = {self.decoder_warmup_epochs}: there is no decoder to warm up, since "
+                "config.batches.decoder = 0"
+            )
 
 
 class SimCLR(Contrast):
@@ -350,6 +369,9 @@ class LAFSTarget(Section):
     """LAFS' teacher."""
 
     momentum: Rate = key("fraction of the teacher that a step keeps at first; it rises to 1 along a cosine")
+    teacher_mode: Literal[*lafs.TEACHER_MODES] = key(
+        "train: the teacher drops out and skips blocks as the student does, as in the official code; eval: it does not"
+    )
 
 
 class LAFS(Normalized):
@@ -435,6 +457,9 @@ class Mixup(Section):
 class RecognitionTransformer(FaceTransformer):
     """A face transformer whose landmark network is trained with it."""
 
+    landmark_start: Literal[*landmarks.STARTS] = key(
+        "initial landmark network: as in the official code, or with the points on a grid, which short runs need"
+    )
     landmark_dropout: Rate = key("dropout rate before the last layer of the landmark network")
 
 

@@ -1,4 +1,4 @@
-"""Few-shot subsets of labelled records: some identities, and a few images of each."""
+"""Parts of the records: a random fraction of all, or few-shot subsets, some identities and a few images of each."""
 
 import dataclasses
 
@@ -8,27 +8,20 @@ from facejax.data import labels
 from facejax.data.records import RecordSource
 from facejax.errors import UserError
 
+CHOICES = ("random", "prefix")
+
 
 @dataclasses.dataclass(frozen=True)
-class Subset:
-    """Some records of a source, with their labels counted anew from 0. Takes the source's place in the pipeline.
+class Selection:
+    """Some records of a source, which takes the source's place in the pipeline.
 
     Attributes:
       source: the records.
-      label: the field whose values become 0, 1, ... `num_classes` - 1.
       indices: of the records that are kept, ascending.
-      classes: the labels that are kept, ascending; its length is the number of classes.
     """
 
     source: RecordSource
-    label: str
     indices: np.ndarray
-    classes: np.ndarray
-
-    @property
-    def num_classes(self) -> int:
-        """Number of labels."""
-        return len(self.classes)
 
     @property
     def features(self):
@@ -43,11 +36,52 @@ class Subset:
         return len(self.indices)
 
     def __getitem__(self, i: int) -> dict:
-        record = self.source[int(self.indices[i])]
+        return self.source[int(self.indices[i])]
+
+    def __repr__(self) -> str:
+        return f"{len(self)} records of {self.source}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset(Selection):
+    """A selection whose labels are counted anew from 0.
+
+    Attributes:
+      label: the field whose values become 0, 1, ... `num_classes` - 1.
+      classes: the labels that are kept, ascending; its length is the number of classes.
+    """
+
+    label: str
+    classes: np.ndarray
+
+    @property
+    def num_classes(self) -> int:
+        """Number of labels."""
+        return len(self.classes)
+
+    def __getitem__(self, i: int) -> dict:
+        record = super().__getitem__(i)
         return record | {self.label: np.searchsorted(self.classes, record[self.label])}
 
     def __repr__(self) -> str:
         return f"{len(self)} records of {self.num_classes} {self.label} labels of {self.source}"
+
+
+def select(source: RecordSource, fraction: float, *, seed: int) -> Selection:
+    """Keeps a fraction of the records, drawn at random; fractions of one seed are nested.
+
+    Args:
+      source: the records.
+      fraction: in (0, 1]; the number that is kept is rounded down.
+      seed: of the draw.
+
+    Raises:
+      UserError: nothing would be left.
+    """
+    count = int(fraction * len(source))
+    if not count:
+        raise UserError(f"{source}: a fraction of {fraction:g} of its {len(source)} records is none; keep more")
+    return Selection(source, np.sort(np.random.default_rng(seed).permutation(len(source))[:count]))
 
 
 def subset(
@@ -56,18 +90,21 @@ def subset(
     *,
     images_per_class: int = 0,
     class_share: float = 1.0,
+    class_choice: str = "random",
     seed: int = 0,
     skip_corrupt: bool = False,
 ) -> Subset:
-    """Keeps a share of the classes of a label, and of each at most so many images, both drawn at random.
+    """Keeps a fraction of the classes of a label, and at most so many images of each, drawn at random.
 
-    Subsets of one seed are nested: what 1 image a class keeps, 4 images keep too, and so for the shares.
+    Subsets of one seed are nested: what 1 image per class keeps, 4 images keep too, and so for the fractions.
 
     Args:
       source: the records, all of which are read once; see `labels.read`.
       label: integer field.
       images_per_class: 0: all.
-      class_share: in (0, 1].
+      class_share: fraction of the classes, in (0, 1].
+      class_choice: "random", or "prefix": the first records, that fraction of all, as the official LAFS code takes them
+        (so the identities that come first, and the last of them perhaps not whole).
       seed: of the draw.
       skip_corrupt: leave out records that cannot be read.
 
@@ -76,13 +113,17 @@ def subset(
       CorruptRecord: a record cannot be read (unless `skip_corrupt`).
     """
     readable, (column,) = labels.read(source, (label,), key="config.data.label", skip_corrupt=skip_corrupt)
-    chosen, classes = choose(column, images_per_class=images_per_class, class_share=class_share, seed=seed)
+    chosen, classes = choose(
+        column, images_per_class=images_per_class, class_share=class_share, seed=seed, class_choice=class_choice
+    )
     if not len(chosen):
         raise UserError(f"{source}: {class_share:g} of the classes of '{label}' are none; keep more")
-    return Subset(source, label, readable[chosen], classes)
+    return Subset(source, readable[chosen], label, classes)
 
 
-def choose(labels, *, images_per_class: int, class_share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def choose(
+    labels, *, images_per_class: int, class_share: float, seed: int, class_choice: str = "random"
+) -> tuple[np.ndarray, np.ndarray]:
     """Which of the labels [N] to keep; see `subset`.
 
     Returns:
@@ -98,6 +139,9 @@ def choose(labels, *, images_per_class: int, class_share: float, seed: int) -> t
     classes = rng.permutation(np.unique(labels))
     classes = np.sort(classes[: round(class_share * len(classes))])
     shuffled = rng.permutation(len(labels))
+    if class_choice == "prefix":
+        shuffled = shuffled[shuffled < int(class_share * len(labels))]
+        classes = np.unique(labels[shuffled])
     shuffled = shuffled[np.isin(labels[shuffled], classes)]
     order = shuffled[np.argsort(labels[shuffled], kind="stable")]  # by class, at random within it
     starts = np.searchsorted(labels[order], labels[order])

@@ -1,7 +1,8 @@
 """RandAugment on the device, in timm's "increasing" form as LAFS fine-tunes with it: without solarisation.
 
 Cubuk et al., arXiv:1909.13719. Images are float32 [N, H, W, 3] in [0, 1]; the operations are Pillow's without its
-rounding to eight bits, but for those that count grey levels (equalise, posterise). Every image is resampled bilinearly.
+rounding to eight bits, but for those that count grey levels (equalise, posterise). Whether an operation resamples
+bilinearly or bicubically is drawn too, as in timm.
 """
 
 import jax
@@ -45,18 +46,19 @@ def rand_augment(key, images, *, magnitude, magnitude_std=0.5, num_operations=2,
     count = len(images)
 
     def one_round(images, key):
-        which_key, level_key, sign_key, done_key = jax.random.split(key, 4)
+        which_key, level_key, sign_key, done_key, bicubic_key = jax.random.split(key, 5)
         which = jax.random.randint(which_key, (count,), 0, len(OPERATIONS))
         level = magnitude + magnitude_std * jax.random.normal(level_key, (count,))
         level = jnp.clip(level, 0, MAX_LEVEL) / MAX_LEVEL
         sign = jax.random.rademacher(sign_key, (count,), jnp.float32)
         done = jax.random.bernoulli(done_key, probability, (count,))
-        return jnp.where(done[:, None, None, None], apply(images, which, level, sign), images), None
+        bicubic = jax.random.bernoulli(bicubic_key, 0.5, (count,))
+        return jnp.where(done[:, None, None, None], apply(images, which, level, sign, bicubic), images), None
 
     return jax.lax.scan(one_round, images, jax.random.split(key, num_operations))[0]
 
 
-def apply(images, which, level, sign):
+def apply(images, which, level, sign, bicubic):
     """Do one operation to each image.
 
     Args:
@@ -64,6 +66,7 @@ def apply(images, which, level, sign):
       which: index into `OPERATIONS`, int [N].
       level: strength in [0, 1], [N]; ignored by the first three operations.
       sign: 1 or -1, the direction of what has one, [N].
+      bicubic: whether geometric operations resample bicubically, else bilinearly, bool [N].
 
     Returns:
       float32 [N, H, W, 3] in [0, 1].
@@ -79,7 +82,7 @@ def apply(images, which, level, sign):
         "brightness": photometry.adjust_brightness(images, factor),
         "sharpness": adjust_sharpness(images, factor),
     }
-    geometric = affine(images, _matrices(which, sign * level, *images.shape[1:3]))
+    geometric = affine(images, _matrices(which, sign * level, *images.shape[1:3]), bicubic)
     result = images
     for index, name in enumerate(OPERATIONS):
         result = jnp.where((which == index)[:, None, None, None], changed.get(name, geometric), result)
@@ -104,15 +107,16 @@ def _matrices(which, amount, height, width):
     return jnp.stack([x, y], 1)
 
 
-def affine(images, matrices):
+def affine(images, matrices, bicubic):
     """Resample: the pixel with centre (x, y) is the image at matrices @ (x, y, 1), as in Pillow's affine transform.
 
     Args:
-      images: float32 [N, H, W, C].
+      images: float32 [N, H, W, C] in [0, 1].
       matrices: [N, 2, 3].
+      bicubic: resample bicubically (with a = -1, as Pillow does here), else bilinearly; bool [N].
 
     Returns:
-      float32 [N, H, W, C], bilinear, with `FILL` where the place is outside of the image.
+      float32 [N, H, W, C] in [0, 1], with `FILL` where the place is outside of the image.
     """
     _, height, width, _ = images.shape
     column, row = jnp.meshgrid(jnp.arange(width) + 0.5, jnp.arange(height) + 0.5)
@@ -121,15 +125,30 @@ def affine(images, matrices):
     x, y = places[:, 0], places[:, 1]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     left, top = jnp.floor(x - 0.5), jnp.floor(y - 0.5)
-    right_share, lower_share = (x - 0.5 - left)[..., None], (y - 0.5 - top)[..., None]
-    columns = [jnp.clip(left + step, 0, width - 1).astype(jnp.int32) for step in (0, 1)]
-    rows = [jnp.clip(top + step, 0, height - 1).astype(jnp.int32) for step in (0, 1)]
+    across, down = (_taps(place, bicubic[:, None, None]) for place in (x - 0.5 - left, y - 0.5 - top))
+    columns = [jnp.clip(left + step, 0, width - 1).astype(jnp.int32) for step in (-1, 0, 1, 2)]
+    rows = [jnp.clip(top + step, 0, height - 1).astype(jnp.int32) for step in (-1, 0, 1, 2)]
 
     pick = jax.vmap(lambda image, row, column: image[row, column])
-    upper, lower = (
-        (1 - right_share) * pick(images, row, columns[0]) + right_share * pick(images, row, columns[1]) for row in rows
+    lines = [
+        sum(weight[..., None] * pick(images, row, column) for weight, column in zip(across, columns, strict=True))
+        for row in rows
+    ]
+    resampled = sum(weight[..., None] * line for weight, line in zip(down, lines, strict=True))
+    return jnp.where(inside[..., None], jnp.clip(resampled, 0, 1), FILL)
+
+
+def _taps(fraction, bicubic):
+    """Weights of the pixels at -1, 0, 1 and 2 for a place between 0 and 1."""
+    squared, cubed = fraction**2, fraction**3
+    cubic = (
+        -fraction + 2 * squared - cubed,
+        1 - 2 * squared + cubed,
+        fraction + squared - cubed,
+        cubed - squared,
     )
-    return jnp.where(inside[..., None], (1 - lower_share) * upper + lower_share * lower, FILL)
+    linear = (0, 1 - fraction, fraction, 0)
+    return [jnp.where(bicubic, weight, other) for weight, other in zip(cubic, linear, strict=True)]
 
 
 def auto_contrast(images):

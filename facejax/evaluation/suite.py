@@ -1,6 +1,8 @@
 """What the training loop calls: the evaluations that a config names, all at once, as a flat dict of metrics."""
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -71,6 +73,22 @@ class Evaluation(Section):
     )
     kinds: Names = key("kinds of features that are judged; (): all that the method has", default=())
     optional: Switch = key("skip the evaluation where the records do not have the label", default=False)
+    flip: Switch = key("add the features of an image and of its mirror image, as recognition is judged", default=False)
+    input_range: Literal["trained", "half"] = key(
+        "half: the network sees images half as far from mid-grey as in training, as LAFS' official evaluation has it",
+        default="trained",
+    )
+
+    def encode(self, encode: Callable[[np.ndarray], Any], images: np.ndarray):
+        """What `encode` makes of uint8 images [B, S, S, 3] as they are presented here."""
+        if self.input_range == "half":
+            images = np.float32(255 / 4) + images.astype(np.float32) / 2
+        features = encode(images)
+        return jax.tree.map(operator.add, features, encode(images[:, :, ::-1])) if self.flip else features
+
+    def presented(self, split: str) -> tuple[str, str, bool, str]:
+        """What decides the features of a split: equal ones are extracted once."""
+        return self.data, split, self.flip, self.input_range
 
     @model_validator(mode="after")
     def _fits_on_other_images(self):
@@ -132,16 +150,22 @@ def evaluate(
     Raises:
       UserError: a label that does not suit the probe; features that are not finite; an empty split.
     """
-    wanted: dict[tuple[str, str], set[str]] = {}
+    wanted: dict[tuple[str, str, bool, str], tuple[Evaluation, set[str]]] = {}  # split, and how images are presented
     for evaluation in evaluations.values():
         for split, fields in evaluation.splits().items():
-            wanted.setdefault((evaluation.data, split), set()).update(fields)
-    extracted = {place: _extract(encode, batches, *place, tuple(sorted(fields))) for place, fields in wanted.items()}
+            wanted.setdefault(evaluation.presented(split), (evaluation, set()))[1].update(fields)
+    extracted = {
+        presented: _extract(
+            functools.partial(evaluation.encode, encode), batches, *presented[:2], tuple(sorted(fields))
+        )
+        for presented, (evaluation, fields) in wanted.items()
+    }
 
     metrics = {}
     for name, evaluation in evaluations.items():
-        test_features, test_fields, test_there = extracted[evaluation.data, evaluation.test_split]
-        train_features, train_fields, _ = extracted.get((evaluation.data, evaluation.train_split), ({}, {}, None))
+        test_features, test_fields, test_there = extracted[evaluation.presented(evaluation.test_split)]
+        train = evaluation.presented(evaluation.train_split)
+        train_features, train_fields, _ = extracted.get(train, ({}, {}, None))
         for kind in evaluation.kinds:
             if kind not in test_features:
                 there = ", ".join(test_features) if any(test_features) else "one kind without a name"

@@ -58,6 +58,7 @@ def cluster_assignment(
     student_temperature: float = 0.1,
     teacher_temperature: float = 0.04,
     entropy_weight: float = 1.0,
+    sinkhorn_iterations: int = 3,
 ) -> jax.Array:
     """The student predicts the teacher's balanced assignments, and uses all prototypes alike.
 
@@ -71,6 +72,7 @@ def cluster_assignment(
       student_temperature: divides the student's logits.
       teacher_temperature: divides the teacher's logits.
       entropy_weight: weight of the term that keeps the prototypes in use.
+      sinkhorn_iterations: of the teacher's balancing, see `sinkhorn`.
 
     Returns:
       A float32 scalar.
@@ -93,7 +95,9 @@ def cluster_assignment(
     student = as_float("student", student, "N, K")
     n, k = student.shape
     teacher = as_float("teacher", teacher, "N, K", N=n, K=k)
-    assignment = jax.lax.stop_gradient(sinkhorn(jax.nn.softmax(teacher / teacher_temperature, axis=-1)))
+    assignment = jax.lax.stop_gradient(
+        sinkhorn(jax.nn.softmax(teacher / teacher_temperature, axis=-1), sinkhorn_iterations)
+    )
     log_probability = jax.nn.log_softmax(student / student_temperature, axis=-1)
     cross_entropy = -jnp.mean(jnp.sum(assignment * log_probability, axis=-1))
     # In the log domain a prototype that nobody uses is finite, and so is its gradient.

@@ -57,16 +57,17 @@ class FRA:
         self.target_momentum = schedules.cosine_momentum(config.ema.momentum, total_steps=total_steps)
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
-        """A fresh state; the target starts as a copy of the online network."""
-        size = self.config.image_size
+        """A fresh state; the target starts as a copy of the online network, with prototypes of its own."""
+        size, (rng, prototypes_rng) = self.config.image_size, jax.random.split(rng)
         images = jnp.zeros((2, size, size, 3))
         variables = self.network.init(rng, images, train=True, method="predict")
         params, statistics = variables["params"], {name: variables[name] for name in variables if name != "params"}
+        prototypes = jax.tree.map(lambda p: jax.random.normal(prototypes_rng, p.shape), statistics["prototypes"])
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             statistics=statistics,
-            target=jax.tree.map(jnp.copy, without_predictors(variables)),
+            target=jax.tree.map(jnp.copy, without_predictors(variables)) | {"prototypes": prototypes},
             opt_state=self.optimizer.init(params),
         )
 
@@ -161,6 +162,7 @@ class FRA:
             student_temperature=self.config.loss.student_temperature,
             teacher_temperature=self.config.loss.teacher_temperature,
             entropy_weight=self.config.loss.entropy_weight,
+            sinkhorn_iterations=self.config.loss.sinkhorn_iterations,
         )
 
     def encode(self, variables, images: jax.Array) -> jax.Array:

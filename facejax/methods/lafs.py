@@ -18,6 +18,7 @@ from facejax.models.landmarks import LandmarkNetwork
 from facejax.train_state import TrainState
 
 REFERENCE_BATCH = 256  # that the learning rate is given for
+TEACHER_MODES = ("train", "eval")  # drops out as the student does, or is still
 
 
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
@@ -44,8 +45,9 @@ class LAFS:
     With `model.landmarks` off the patches lie on a grid, as in DINO, and the crops may have a `size` of their own.
 
     The frozen landmark network is a part of the state, so that a checkpoint is enough to encode with and to go on from:
-    `state.statistics` holds its variables as `landmark_network`, and the teacher's `center`. The teacher neither drops
-    out nor skips layers; the student does both.
+    `state.statistics` holds its variables as `landmark_network`, and the teacher's `center`. With
+    `ema.teacher_mode = "train"` the teacher drops out and skips blocks as the student does: the official code never
+    puts it into evaluation mode. "eval" keeps it still, as DINO's paper has it.
     """
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
@@ -172,10 +174,13 @@ class LAFS:
 
     def update(self, state: TrainState, views: tuple[jax.Array, ...], rng: jax.Array):
         """One step on tokens of the views, the teacher's two first: [B, 2, P, C], [B, L, P', C]; then the teacher's."""
-        temperature = self.teacher_temperature(state.step)
-        teacher = self.network.apply(state.target, views[:1], False)[1]
+        temperature, (student_rng, teacher_rng) = self.teacher_temperature(state.step), jax.random.split(rng)
+        drops_out = self.config.ema.teacher_mode == "train"
+        teacher = self.network.apply(state.target, views[:1], drops_out, rngs={"dropout": teacher_rng})[1]
         gradient = jax.grad(self.loss, has_aux=True)
-        gradients, metrics = gradient(state.params, views, teacher, state.statistics["center"], temperature, rng)
+        gradients, metrics = gradient(
+            state.params, views, teacher, state.statistics["center"], temperature, student_rng
+        )
         updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         momentum = self.teacher_momentum(state.step)

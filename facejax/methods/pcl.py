@@ -20,6 +20,7 @@ UPDATES = {  # in the order of an iteration: the parts of the network that get a
 }
 CONTRASTS = ("face", "pose")  # the losses that are weighted
 DECODINGS = {"s_f": (0, 1), "f_s": (1, 0), "s_s": (0, 0), "f_f": (1, 1)}  # of face and pose: source 0, mirror image 1
+WARMUP_DECODINGS = ("s_f", "f_s", "s_s")
 NEGATIVES_OF = ("own_image", "all_images")
 POSES = 3  # that a face is shown in
 WINDOW = 0.2  # half the side of a corner's window over the side of the image
@@ -40,14 +41,15 @@ class PCL:
     the first `batches.decoder` are for the decoder's update, and so on in the order of `UPDATES`; what is left over
     only makes the batch divide over the devices. An update of 0 records is left out, and so is what only it trains.
 
-    Fields that are read: `image_size`, `dtype`, `epochs`, `batch_size`, `batches`; all of `model`, `loss` and
-    `optimizer`; `augmentation`, which holds arguments of `facejax.data.views.distort`.
+    Fields that are read: `image_size`, `dtype`, `epochs`, `batch_size`, `batches`, `decoder_warmup_epochs`; all of
+    `model`, `loss` and `optimizer`; `augmentation`, which holds arguments of `facejax.data.views.distort`.
     """
 
     def __init__(self, config, *, steps_per_epoch: int):
         self.config = config
         self.network = create_network(config)
         self.steps_per_epoch = steps_per_epoch
+        self.warmup_steps = config.get("decoder_warmup_epochs", 0) * steps_per_epoch
         self.learning_rate = schedules.warmup_cosine(
             config.optimizer.learning_rate, warmup_epochs=0, epochs=config.epochs, steps_per_epoch=steps_per_epoch
         )
@@ -132,11 +134,38 @@ class PCL:
     # --- The updates
 
     def update(self, state: TrainState, inputs: dict[str, dict[str, jax.Array]]):
-        """One iteration on given inputs: a step of Adam for each update, in the order of `UPDATES`."""
+        """One iteration on given inputs: a step of Adam for each update, in the order of `UPDATES`.
+
+        In the epochs of `decoder_warmup_epochs` only the decoder's update is made, see `warm_up`.
+        """
+        if not self.warmup_steps:
+            return self.iterate(state, inputs)
+        return jax.lax.cond(state.step < self.warmup_steps, self.warm_up, self.iterate, state, inputs)
+
+    def warm_up(self, state: TrainState, inputs: dict[str, dict[str, jax.Array]]):
+        """The decoder's update alone, on three of its four reconstructions and without orthogonality, as officially."""
+        _, metrics = jax.eval_shape(self.iterate, state, inputs)
+        metrics = {name: jnp.zeros(value.shape, value.dtype) for name, value in metrics.items()}
+        rate = self.learning_rate(state.step)
+
+        def loss(params):
+            _, details, moved = self.decoder_loss(params, state.statistics, inputs["decoder"])
+            return sum(details[f"l1_{name}"] for name in WARMUP_DECODINGS), (details, moved)
+
+        chosen = {part: state.params[part] for part in UPDATES["decoder"]}
+        (total, (details, statistics)), gradients = jax.value_and_grad(loss, has_aux=True)(chosen)
+        params, adam = self.optimizer.update(gradients, state.opt_state["adam"], state.params, rate)
+        metrics |= {**details, "decoder": total, "total": total, "learning_rate": rate}
+        return TrainState(state.step + 1, params, statistics, None, state.opt_state | {"adam": adam}), metrics
+
+    def iterate(self, state: TrainState, inputs: dict[str, dict[str, jax.Array]]):
+        """One iteration after the warm-up."""
         rate = self.learning_rate(state.step)
         weights, weighting = dynamic_weights.begin_step(
-            state.opt_state["loss_weights"], state.step, self.steps_per_epoch
+            state.opt_state["loss_weights"], state.step - self.warmup_steps, self.steps_per_epoch
         )
+        if not self.config.loss.dynamic_weights:
+            weights = jnp.ones_like(weights)
         weights = {"decoder": 1.0, **dict(zip(self.contrasts, weights, strict=True))}
         params, statistics, adam = state.params, state.statistics, state.opt_state["adam"]
         metrics = {"total": 0.0}

@@ -6,10 +6,9 @@ import math
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 
-from facejax import adamw, losses
-from facejax.data import erasing, mixup, photometry, rand_augment, views
+from facejax import adamw, losses, schedules
+from facejax.data import crops, erasing, mixup, photometry, rand_augment, views
 from facejax.interop import pretrained
 from facejax.losses.sharded_softmax import margin_softmax
 from facejax.methods import landmark_pictures
@@ -64,17 +63,18 @@ class Supervised:
                 stochastic_depth=model.stochastic_depth,
                 dtype=dtype,
             ),
-            LandmarkNetwork(model.num_points, model.landmark_dropout, dtype) if model.landmarks else None,
+            LandmarkNetwork(model.num_points, model.landmark_start, model.landmark_dropout, dtype)
+            if model.landmarks
+            else None,
             patch_size=model.patch_size,
             geometry=model.geometry,
         )
         optimizer = config.optimizer
-        self.learning_rate = optax.warmup_cosine_decay_schedule(
-            0.0,
+        self.learning_rate = schedules.warmup_then_cosine(
             optimizer.learning_rate,
+            optimizer.final_learning_rate,
             warmup_steps=optimizer.warmup_epochs * steps_per_epoch,
-            decay_steps=total_steps,
-            end_value=optimizer.final_learning_rate,
+            total_steps=total_steps,
         )
         self.optimizer = grouped_optimizer(config, self.learning_rate, steps_per_epoch=steps_per_epoch)
 
@@ -83,7 +83,9 @@ class Supervised:
         network_rng, classifier_rng = jax.random.split(rng)
         images = jnp.zeros((1, self.config.image_size, self.config.image_size, 3))
         variables = dict(self.network.init(network_rng, images, False))
-        classifier = nn.initializers.xavier_uniform()(classifier_rng, (self._rows(), self.network.transformer.width))
+        width = self.network.transformer.width
+        limit = math.sqrt(6 / (self.config.classifier.num_classes + width))  # Xavier's, of the rows that are classes
+        classifier = jax.random.uniform(classifier_rng, (self._rows(), width), minval=-limit, maxval=limit)
         params = {**variables.pop("params"), "classifier": classifier}
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -146,16 +148,19 @@ class Supervised:
     def augment(self, rng: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Normalised images [B, S, S, 3], their labels [B, M] and shares [B, M].
 
-        Crop and flip, RandAugment, colour jitter, erasing, then mixup over the batch. (Officially the crop comes after
-        RandAugment.)
+        RandAugment of the whole image, crop and flip, colour jitter, erasing, then mixup over the batch.
         """
         config = self.config
         crop_rng, augment_rng, color_rng, erasing_rng, mixup_rng = jax.random.split(rng, 5)
         settings = dict(config.view)
         geometry = {key: settings.pop(key) for key in ("crop_scale", "flip")}
-        images = views.make_view(crop_rng, batch["image"], batch["size"], size=config.image_size, **geometry)
+        images, sizes = batch["image"], batch["size"]
         if config.rand_augment.magnitude:
+            side = images.shape[1]
+            images = crops.resize(images, sizes, size=side)  # as it is, where it fills its square
             images = rand_augment.rand_augment(augment_rng, images, **config.rand_augment)
+            sizes = jnp.full_like(sizes, side)
+        images = views.make_view(crop_rng, images, sizes, size=config.image_size, **geometry)
         images = views.distort(color_rng, images, **settings)
         if config.erasing.probability:
             images = erasing.random_erasing(erasing_rng, images, **config.erasing)

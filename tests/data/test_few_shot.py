@@ -50,3 +50,19 @@ def test_errors(source):
         few_shot.subset(source, "name")
     with pytest.raises(UserError, match=r"0\.001 of the classes"):
         few_shot.subset(source, "identity", class_share=0.001)
+
+
+def test_prefix_is_the_first_records(source):
+    subset = few_shot.subset(source, "identity", class_share=0.05, class_choice="prefix", seed=0)
+    assert subset.indices.tolist() == list(range(30))
+    assert subset.classes.tolist() == sorted({source[i]["identity"] for i in range(30)})
+
+
+def test_fraction_of_the_records(source):
+    half, tenth = (few_shot.select(source, fraction, seed=3) for fraction in (0.5, 0.1))
+    assert len(half) == 300 and len(tenth) == 60 and set(tenth.indices) < set(half.indices)
+    assert tenth.indices.tolist() != list(range(60)) and tenth.indices.tolist() == sorted(tenth.indices)
+    assert [tenth[i] for i in range(60)] == [source[i] for i in tenth.indices]
+    assert tenth.where(7) == source.where(int(tenth.indices[7])) and tenth.features == source.features
+    with pytest.raises(UserError, match=r"a fraction of 0\.001 of its 600 records is none"):
+        few_shot.select(source, 0.001, seed=3)

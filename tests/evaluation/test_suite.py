@@ -283,3 +283,28 @@ def test_a_class_that_only_the_test_split_has_counts_as_wrong_and_is_said(caplog
 
 def test_every_probe_has_a_function():
     assert set(suite.PROBES) == set(get_args(suite.Probe))
+
+
+def test_images_are_presented_as_an_evaluation_asks():
+    """With pixels as features: the mirror image is added, and half the range is x / 255 - 0.5 after normalisation."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
+
+    def present(**settings):
+        evaluation = suite.Evaluation(label="same", probes=("verification",), data="faces", **settings)
+        return evaluation.encode(lambda x: {"pixels": (x.astype(np.float32) / 255 - 0.5) / 0.5}, images)["pixels"]
+
+    trained = (images / 255 - 0.5) / 0.5
+    np.testing.assert_allclose(present(), trained, atol=1e-6)
+    np.testing.assert_allclose(present(input_range="half"), images / 255 - 0.5, atol=1e-6)
+    np.testing.assert_allclose(present(flip=True), trained + trained[:, :, ::-1], atol=1e-6)
+
+
+def test_one_split_presented_in_two_ways_is_extracted_twice(faces):
+    evaluations = {
+        name: dict(label="same", probes=("verification",), data="faces", flip=flip)
+        for name, flip in (("plain", False), ("mirrored", True), ("again", True))
+    }
+    faces.calls.clear()
+    metrics = suite.evaluate(encode, parse(evaluations), faces)
+    assert len(faces.calls) == 2
+    assert metrics["again/verification_accuracy"] == metrics["mirrored/verification_accuracy"]

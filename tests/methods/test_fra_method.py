@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import fra_r50
-from facejax import methods
+from facejax import losses, methods
 from facejax.methods import collapse, fra
 from facejax.methods.joint_views import side_by_side
 
@@ -140,3 +140,14 @@ def test_signs_of_collapse():
     one_region = 50 * jax.nn.one_hot(jnp.zeros((4, 7, 7), jnp.int32), 5)
     assert collapse.assignment_entropy(one_region) == pytest.approx(0, abs=1e-3)
     assert collapse.assignment_entropy(jnp.zeros((4, 7, 7, 5))) == pytest.approx(1)
+
+
+def test_teacher_is_balanced_as_often_as_the_config_says():
+    rng = np.random.default_rng(0)
+    online, target = ({"dots": jnp.asarray(rng.normal(size=(4, 2, 2, 3)), jnp.float32)} for _ in range(2))
+    for iterations in (0, 1, 3):
+        method = fra.FRA(make_config(**{"loss.sinkhorn_iterations": iterations}), steps_per_epoch=4, total_steps=8)
+        flat = [outputs["dots"].reshape(-1, 3) for outputs in (online, target)]
+        expected = losses.cluster_assignment(*flat, sinkhorn_iterations=iterations)
+        np.testing.assert_allclose(method._cluster_loss(online, target), expected, rtol=1e-6)
+    assert abs(expected - losses.cluster_assignment(*flat, sinkhorn_iterations=0)) > 1e-4

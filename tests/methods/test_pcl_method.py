@@ -204,3 +204,29 @@ def test_symmetric_beta(alpha):
     drawn = np.asarray(pcl.symmetric_beta(key, alpha, (100, 200)), np.float64)
     distance = scipy.stats.kstest(drawn.ravel(), scipy.stats.beta(alpha, alpha).cdf).statistic
     assert distance < 3 / np.sqrt(drawn.size)  # exceeded once in 10^7
+
+
+def test_decoder_warms_up_alone(rng):
+    """In the first epoch only the decoder's update is made, on three reconstructions; then all go on as ever."""
+    config = tiny_pcl.get_config()
+    config.decoder_warmup_epochs, config.loss.temperature = 1, 0.5
+    run = Trained(config, rng, steps=3)
+
+    def counts(state):
+        return {part: int(moments[1].count) for part, moments in state.opt_state["adam"].items()}
+
+    alone = dict.fromkeys(("trunk", "face_branch", "pose_branch", "decoder"), tiny_pcl.STEPS_PER_EPOCH)
+    assert counts(run.states[2]) == alone | {"face_projection": 0, "pose_projection": 0}
+    assert counts(run.states[3])["face_projection"] == 1 and counts(run.states[3])["trunk"] == 5
+    warm, ever = run.metrics[0], run.metrics[2]
+    assert warm.keys() == ever.keys() and warm["face"] == warm["pose"] == 0
+    np.testing.assert_allclose(warm["total"], sum(warm[f"l1_{name}"] for name in ("s_f", "f_s", "s_s")), rtol=1e-6)
+    assert ever["face"] > 0 and ever["face_weight"] == 1
+    assert not np.asarray(run.states[2].opt_state["loss_weights"]["sum"]).any()
+
+
+def test_contrasts_can_weigh_the_same(rng):
+    config = tiny_pcl.get_config()
+    config.loss.dynamic_weights, config.loss.temperature = False, 0.5
+    run = Trained(config, rng, steps=5)
+    assert all(metrics["face_weight"] == metrics["pose_weight"] == 1 for metrics in run.metrics)
