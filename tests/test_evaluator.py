@@ -83,6 +83,21 @@ def evaluate(source, workdir, skip_corrupt, reporter=None):
     return evaluator.Evaluator(config, Pixels(), mesh, *arguments).evaluate(0, {})
 
 
+def test_what_is_judged_is_what_the_method_says(tmp_path, monkeypatch):
+    """The teacher, where there is one: an encoder that sees nothing but `evaluated` of the state."""
+    seen = []
+    monkeypatch.setattr(Pixels, "evaluated", lambda self, state: {"teacher": np.float32(1)})
+    monkeypatch.setattr(
+        Pixels,
+        "encode",
+        lambda self, variables, images: (
+            seen.append(set(variables)) or images.reshape(len(images), -1).astype("float32")
+        ),
+    )
+    evaluate(write(tmp_path / "faces", range(RECORDS)), tmp_path / "workdir", False)
+    assert seen and all(variables == {"teacher"} for variables in seen)
+
+
 def test_damaged_records_are_left_out_if_asked_for(tmp_path):
     bad = [0, 9, RECORDS - 1]
     expected = evaluate(write(tmp_path / "good", [i for i in range(RECORDS) if i not in bad]), tmp_path / "0", False)
