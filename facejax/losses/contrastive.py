@@ -79,6 +79,11 @@ def mixed_info_nce(
       >>> mixed_info_nce(features, mix, jax.random.permutation(order_key, 6)).shape
       ()
     """
+    return _cross_entropy(mixed_logits(features, mix, permutation, temperature))
+
+
+def mixed_logits(features, mix, permutation, temperature: float) -> jax.Array:
+    """Logits [2N, 2N-1] of `mixed_info_nce`, those of the other view first; arguments as there."""
     features = _two_views(features)
     anchors = len(features)
     count = anchors - 2
@@ -112,9 +117,7 @@ def mixed_info_nce(
     # Below this the difference is rounding error.
     length = jnp.where(length > 1e-6 * parts, length, 0)
     inverse = inverse_norm(squared)
-    return _cross_entropy(
-        _agreement(features * inverse[:, None]), (dot * inverse * inverse_norm(length)).T, temperature
-    )
+    return _logits(_agreement(features * inverse[:, None]), (dot * inverse * inverse_norm(length)).T, temperature)
 
 
 def pose_info_nce(
@@ -161,6 +164,11 @@ def pose_info_nce(
       >>> pose_info_nce(views, mirrored, mix, jax.random.permutation(keys[3], 5)).shape
       ()
     """
+    return _cross_entropy(pose_logits(features, negatives, mix, permutation, temperature))
+
+
+def pose_logits(features, negatives, mix, permutation, temperature: float) -> jax.Array:
+    """Logits [2K, 1+Q] of `pose_info_nce`, those of the other view first; arguments as there."""
     features = _two_views(features)
     images, dim = len(features) // 2, features.shape[1]
     mix, permutation = _mixing(mix, permutation, "K, Q", K=images)
@@ -172,7 +180,7 @@ def pose_info_nce(
     mixed = unit(mix * negatives + (1 - mix) * negatives[:, permutation])
     direction = unit(features)
     cosines = einsum("vkd,kqd->vkq", direction.reshape(2, images, dim), mixed)
-    return _cross_entropy(_agreement(direction), cosines.reshape(2 * images, count), temperature)
+    return _logits(_agreement(direction), cosines.reshape(2 * images, count), temperature)
 
 
 def _two_views(features: jax.typing.ArrayLike) -> jax.Array:
@@ -204,7 +212,11 @@ def _select(index: jax.Array, choices: list[jax.Array]) -> jax.Array:
     return jnp.where(index == 0, first, jnp.where(index == 1, second, third))
 
 
-def _cross_entropy(positive: jax.Array, negatives: jax.Array, temperature: float) -> jax.Array:
-    """Of cosines, [M] with the positive and [M, K] with the negatives."""
-    logits = jnp.concatenate([positive[:, None], negatives], axis=1) / temperature
+def _logits(positive: jax.Array, negatives: jax.Array, temperature: float) -> jax.Array:
+    """Of cosines, [M] with the positive and [M, K] with the negatives: [M, 1+K]."""
+    return jnp.concatenate([positive[:, None], negatives], axis=1) / temperature
+
+
+def _cross_entropy(logits: jax.Array) -> jax.Array:
+    """Mean over the rows, the first of each being right."""
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 0])

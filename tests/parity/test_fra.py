@@ -6,9 +6,9 @@ import json
 import golden
 import jax
 import jax.numpy as jnp
+import measured
 import numpy as np
 import pytest
-from summaries import assert_summaries
 
 from experiments import fra_r50
 from facejax import optimizers
@@ -17,9 +17,10 @@ from facejax.interop import torch_layout
 from facejax.methods import fra
 
 STEPS_PER_EPOCH = TOTAL_STEPS = 10  # the vectors' EMA runs as in a run of 10 iterations
-# Two images a batch make fra_r50 ill-conditioned: the float32 rounding of its input alone moves the training forward
-# by 1.5e-5, that of the activations by 1e-4. It is therefore trained in float64, as the official code was for the
-# vectors, and held to the same tolerances; fra_small, and inference of both, are float32.
+# Training is compared in float64, as the official code was run for the vectors: what differs then is not rounding.
+# Inference of both, and the first loss of fra_small, are compared in float32 too. (Two images a batch make fra_r50
+# ill-conditioned: the float32 rounding of its input alone moves the training forward by 1.5e-5.)
+LOSSES, CHANGES = 1e-6, (1e-5, 1e-5)  # norm; projection over norm
 CASES = {
     "fra_small": {
         "variant": "resnet18",
@@ -27,7 +28,6 @@ CASES = {
         "hidden_dim": 64,
         "size": 96,
         "batch": 8,
-        "dtype": "float32",
     },
     "fra_r50": {
         "variant": "resnet50",
@@ -35,7 +35,6 @@ CASES = {
         "hidden_dim": 4096,
         "size": 224,
         "batch": 2,
-        "dtype": "float64",
     },
 }
 
@@ -52,19 +51,19 @@ def make_config(variant, embedding_dim, hidden_dim, size, dtype, first_rate):
 class Run:
     """Everything computed once for a case: forwards, gradients of step 0, and the states before and after."""
 
-    def __init__(self, vectors, variant, embedding_dim, hidden_dim, size, batch, dtype):
+    def __init__(self, vectors, variant, embedding_dim, hidden_dim, size, batch):
         self.vectors, self.variant = vectors, variant
         self.seed, self.steps = int(vectors["seed"]), int(vectors["steps"])
-        self.config = make_config(variant, embedding_dim, hidden_dim, size, dtype, float(vectors["step0/lr"]))
+        self.config = make_config(variant, embedding_dim, hidden_dim, size, "float64", float(vectors["step0/lr"]))
         self.method = fra.FRA(self.config, steps_per_epoch=STEPS_PER_EPOCH, total_steps=TOTAL_STEPS)
         self.initial = golden.state_dict(json.loads(str(vectors["shapes"])), self.seed)
         self.initial["center"][:] = 0
 
         def image(name):
-            return 4 * golden.image(name, (batch, 3, size, size), self.seed).transpose(0, 2, 3, 1).astype(dtype) - 2
+            return 4 * golden.image(name, (batch, 3, size, size), self.seed).transpose(0, 2, 3, 1).astype("float64") - 2
 
         variables = interop.from_official(self.initial, variant=variant)
-        online, target = jax.tree.map(lambda array: jnp.asarray(array, dtype), variables)
+        online, target = jax.tree.map(lambda array: jnp.asarray(array, "float64"), variables)
         params, statistics = online["params"], {name: online[name] for name in ("batch_stats", "prototypes")}
         state = fra.TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -73,7 +72,7 @@ class Run:
             target=target,
             opt_state=self.method.optimizer.init(params),
         )
-        rng = jax.random.key(0)
+        self.image, self.first, rng = image, state, jax.random.key(0)
         inference = fra.create_network(make_config(variant, embedding_dim, hidden_dim, size, "float32", 1.0))
         self.eval = jax.jit(functools.partial(inference.apply, train=False))(
             variables[0], image("view1").astype("float32")
@@ -102,27 +101,28 @@ class Run:
 
 @pytest.fixture(scope="module", params=CASES)
 def run(request, goldens):
-    case = CASES[request.param]
-    with jax.enable_x64(case["dtype"] == "float64"):
-        return Run(goldens(request.param), **case)
+    with jax.enable_x64(True):
+        made = Run(goldens(request.param), **CASES[request.param])
+    made.name = request.param
+    return made
 
 
-def assert_forward(run, prefix, outputs, names):
+def assert_forward(run, prefix, outputs, names, tolerance):
     layouts = {"global": (0, 1), "local": (0, 1, 2), "dots": (0, 3, 1, 2), "heatmaps": (0, 3, 1, 2)}
     ours = {"local": "regions", "backbone_pooled": "features"}
     for name in names:
         expected = run.vectors[f"{prefix}/{name}"]
         found = np.asarray(outputs[ours.get(name, name)]).transpose(layouts.get(name, (0, 1)))
-        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max(), err_msg=name)
+        measured.close(f"{run.name} {prefix}/{name}", found, expected, tolerance)
 
 
-def test_inference(run):
-    assert_forward(run, "eval", run.eval, ["backbone_pooled", "global", "local", "dots", "heatmaps"])
+def test_inference_in_float32(run):
+    assert_forward(run, "eval", run.eval, ["backbone_pooled", "global", "local", "dots", "heatmaps"], 2e-5)
 
 
 @pytest.mark.parametrize("network", ["online", "target"])
 def test_first_training_forward(run, network):
-    assert_forward(run, f"train/{network}/view1", run.train[network], ["global", "local", "dots"])
+    assert_forward(run, f"train/{network}/view1", run.train[network], ["global", "local", "dots"], 1e-6)
 
 
 def test_losses_and_schedules(run):
@@ -130,8 +130,24 @@ def test_losses_and_schedules(run):
         names = ["total", "base", "instance", "region", "cluster"]
         found = np.array([float(metrics[name]) for name in names])
         found[2:4] *= 0.5  # the vectors have these two weighted
-        np.testing.assert_allclose(found, run.vectors[f"step{step}/loss"], rtol=1e-6 if step == 0 else 2e-5)
-        np.testing.assert_allclose(metrics["learning_rate"], run.vectors[f"step{step}/lr"], rtol=1e-6)
+        measured.relative(f"{run.name} losses of step {step}", found, run.vectors[f"step{step}/loss"], LOSSES)
+        measured.relative(
+            f"{run.name} rate of step {step}", metrics["learning_rate"], run.vectors[f"step{step}/lr"], LOSSES
+        )
+
+
+def test_first_loss_in_float32(run):
+    if run.name != "fra_small":
+        pytest.skip("two images a batch make fra_r50 ill-conditioned in float32")
+    config = run.config.copy_and_resolve_references()
+    config.dtype = "float32"
+    method = fra.FRA(config, steps_per_epoch=STEPS_PER_EPOCH, total_steps=TOTAL_STEPS)
+    narrow = jax.tree.map(
+        lambda x: np.asarray(x, np.float32), (run.first.params, run.first.statistics, run.first.target)
+    )
+    views = tuple(run.image(f"view{view}/0").astype(np.float32) for view in (1, 2))
+    total, _ = jax.jit(method.loss)(*narrow, views, jax.random.key(0))
+    measured.relative("fra_small first loss in float32", total, run.vectors["step0/loss"][0], 1e-5)
 
 
 def test_gradients(run):
@@ -139,7 +155,7 @@ def test_gradients(run):
     gradients = torch_layout.to_torch(links, {"params": run.gradients})
     names = [str(name) for name in run.vectors["grad_names"]]
     found = run.summaries(names, gradients)
-    assert_summaries(found, run.vectors["grad_summary"], names, 1e-3, 5e-3, floor=1e-8)
+    measured.summaries(f"{run.name} gradients", found, run.vectors["grad_summary"], names, CHANGES, floor=1e-8)
 
 
 def test_changes(run):
@@ -147,8 +163,15 @@ def test_changes(run):
     changes = {name: run.final[name].astype(np.float64) - run.initial[name] for name in names}
     found, expected = run.summaries(names, changes), run.vectors["change_summary"]
     buffers = np.array([name.endswith(("running_mean", "running_var", "proto", "center")) for name in names])
-    for chosen, tolerances, floor in ((~buffers, (5e-3, 5e-2), 1e-6), (buffers, (5e-5, 2e-4), 1e-6)):
-        assert_summaries(found[chosen], expected[chosen], np.array(names)[chosen], *tolerances, floor)
+    for kind, chosen in (("parameters", ~buffers), ("buffers", buffers)):
+        measured.summaries(
+            f"{run.name} changes of {kind}",
+            found[chosen],
+            expected[chosen],
+            np.array(names)[chosen],
+            CHANGES,
+            floor=1e-6,
+        )
 
 
 def test_official_exclusion_rule(run):

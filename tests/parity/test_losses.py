@@ -3,15 +3,17 @@
 import golden
 import jax
 import jax.numpy as jnp
+import measured
 import numpy as np
 import optax
 import pytest
 
 from facejax import losses
+from facejax.losses.contrastive import mixed_logits, pose_logits
 
 
-def close(value, expected, tolerance=2e-5):
-    np.testing.assert_allclose(value, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+def close(label, value, expected, tolerance=2e-5):
+    measured.close(f"{label} in float32", value, expected, tolerance)
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +24,10 @@ def pcl(goldens):
 def test_mixed_info_nce(pcl):
     features = golden.normal("face_features", [8, 16], int(pcl["seed"]))
     value, slope = jax.value_and_grad(losses.mixed_info_nce)(features, pcl["face_nce/mix"], pcl["face_nce/perm"])
-    close(value, pcl["face_nce/loss"])
-    close(slope, pcl["face_nce/grad"])
+    close("face_nce/loss", value, pcl["face_nce/loss"])
+    close("face_nce/grad", slope, pcl["face_nce/grad"])
+    logits = mixed_logits(features, pcl["face_nce/mix"], pcl["face_nce/perm"], 0.07)
+    close("face_nce/logits", logits, pcl["face_nce/logits"])
 
 
 def test_pose_info_nce(pcl):
@@ -31,17 +35,19 @@ def test_pose_info_nce(pcl):
     features, negatives = golden.normal("pose_features", [6, 16], seed), golden.normal("pose_negatives", [15, 16], seed)
     loss = jax.value_and_grad(losses.pose_info_nce, argnums=(0, 1))
     value, (slope, negative_slope) = loss(features, negatives, pcl["pose_nce/mix"], pcl["pose_nce/perm"])
-    close(value, pcl["pose_nce/loss"])
-    close(slope, pcl["pose_nce/grad_features"])
-    close(negative_slope, pcl["pose_nce/grad_negatives"])
+    close("pose_nce/loss", value, pcl["pose_nce/loss"])
+    close("pose_nce/grad_features", slope, pcl["pose_nce/grad_features"])
+    close("pose_nce/grad_negatives", negative_slope, pcl["pose_nce/grad_negatives"])
+    logits = pose_logits(features, negatives, pcl["pose_nce/mix"], pcl["pose_nce/perm"], 0.07)
+    close("pose_nce/logits", logits, pcl["pose_nce/logits"])
 
 
 def test_orthogonality(pcl):
     face, pose = (golden.normal(name, [8, 16], int(pcl["seed"])) for name in ("ortho_face", "ortho_pose"))
     value, (face_slope, pose_slope) = jax.value_and_grad(losses.orthogonality, argnums=(0, 1))(face, pose)
-    close(value, pcl["ortho/loss"])
-    close(face_slope, pcl["ortho/grad_face"])
-    close(pose_slope, pcl["ortho/grad_pose"])
+    close("ortho/loss", value, pcl["ortho/loss"])
+    close("ortho/grad_face", face_slope, pcl["ortho/grad_face"])
+    close("ortho/grad_pose", pose_slope, pcl["ortho/grad_pose"])
 
 
 def test_cosface(goldens):
@@ -55,18 +61,19 @@ def test_cosface(goldens):
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels)), logits
 
     (value, logits), slopes = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(embedding, weight)
-    close(logits, lafs["cosface/logits"])
-    close(value, lafs["cosface/loss"])
-    close(slopes[0], lafs["cosface/grad_embedding"])
-    close(slopes[1], lafs["cosface/grad_weight"])
+    close("cosface/logits", logits, lafs["cosface/logits"])
+    close("cosface/loss", value, lafs["cosface/loss"])
+    close("cosface/grad_embedding", slopes[0], lafs["cosface/grad_embedding"])
+    close("cosface/grad_weight", slopes[1], lafs["cosface/grad_weight"])
 
 
 def test_dino(goldens):
     lafs = goldens("lafs")
     student, teacher = lafs["dino/student_logits"].reshape(6, 3, -1), lafs["dino/teacher_logits"].reshape(2, 3, -1)
     center = np.zeros(student.shape[-1])
-    close(losses.dino(student, teacher, center, teacher_temperature=0.07), lafs["it0/loss"], 1e-6)
-    close(losses.update_center(center, teacher), lafs["it0/center"][0])
+    loss = losses.dino(student, teacher, center, teacher_temperature=0.07)
+    close("dino loss", loss, lafs["it0/loss"], 1e-6)
+    close("dino center", losses.update_center(center, teacher), lafs["it0/center"][0])
 
 
 @pytest.mark.parametrize("distance", ["smooth_l1", "l1", "l2"])
@@ -74,8 +81,8 @@ def test_star(goldens, distance):
     vectors = goldens("metrics_losses")
     name = "star/" + distance.replace("_", "")
     value, slope = jax.value_and_grad(losses.star)(vectors["star/heatmap"], vectors["star/landmarks"], distance)
-    close(value, vectors[f"{name}/loss"])
-    close(slope, vectors[f"{name}/grad"])
+    close(f"{name}/loss", value, vectors[f"{name}/loss"])
+    close(f"{name}/grad", slope, vectors[f"{name}/grad"])
 
 
 def test_adaptive_wing(goldens):
@@ -86,7 +93,7 @@ def test_adaptive_wing(goldens):
         for name in ("aw_pred", "aw_true")
     )
     value, slope = jax.value_and_grad(losses.adaptive_wing)(jnp.asarray(prediction, jnp.float32), target)
-    close(value, vectors["awing/loss"])
+    close("awing/loss", value, vectors["awing/loss"])
     norm, projection = golden.grad_summary("awing", slope, seed)
     expected_norm, expected_projection = vectors["awing/grad"]
     assert abs(norm / expected_norm - 1) < 2e-5
