@@ -52,9 +52,12 @@ SAME_ARRAY = "encoder_q."  # a second name of the online backbone
 
 
 def fresh(config):
-    """The state before the first step. Compiled: what the forward computes for nothing is left out."""
+    """The state before the first step, compiled: what the forward computes for nothing is left out.
+
+    Random bits are made by one operation, which compiles in a fraction of what JAX's default generator takes.
+    """
     method = methods.create(config, steps_per_epoch=2, total_steps=4)
-    return jax.jit(method.init)(jax.random.key(0), {})
+    return jax.jit(method.init)(jax.random.key(0, impl="unsafe_rbg"), {})
 
 
 def assert_same_distribution(name, ours, theirs):
@@ -67,10 +70,10 @@ def assert_same_distribution(name, ours, theirs):
     both = math.sqrt(2 / ours.size)  # ours and theirs are one draw each
     assert abs(ours.mean() - mean) <= DEVIATIONS * std * both, name
     assert abs(ours.std() / std - 1) <= DEVIATIONS * both / math.sqrt(2), name
-    # A uniform distribution ends where the sample does, a normal one goes on.
+    # A uniform distribution ends where the sample does, a normal one goes on. Theirs is written with five digits.
     peak = max(-low, high)
     uniform = peak < 2 * std
-    assert abs(np.abs(ours).max() / peak - 1) <= 30 / ours.size + (0 if uniform else 0.35), name
+    assert abs(np.abs(ours).max() / peak - 1) <= 30 / ours.size + 1e-4 + (0 if uniform else 0.35), name
 
 
 @pytest.mark.parametrize("network", NETWORKS)
