@@ -147,7 +147,12 @@ def image_names(source: Path, folder: str = "") -> Iterator[str]:
 
     Hidden files and folders are left out, and what is not named as an image. A link to a folder outside of the source,
     or to one that contains the link, is not followed but named as if it were an image: `read_file` says what it is.
+
+    Raises:
+      UserError: the folder is not there, or leads out of the source without being a link.
     """
+    if folder and not os.path.islink(source / folder):
+        find(source, folder)
     parts = folder.split("/")
     above = [source.joinpath(*parts[:depth]) for depth in range(len(parts))] if folder else []
     yield from _image_names(source, folder, frozenset(map(os.path.realpath, above)))

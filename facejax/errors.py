@@ -23,6 +23,9 @@ def told_in_one_line(program: str) -> Iterator[None]:
     try:
         with guarded(program):
             yield
+    except KeyboardInterrupt:  # raised by no signal, which ends the process in `guarded`
+        print(f"{program}: interrupted; the same command resumes from what is finished", file=sys.stderr)
+        sys.exit(130)
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -137,8 +137,10 @@ def test_lists_cannot_leave_the_source(source, tmp_path):
     for name in ("../source2", "folder", f"{tmp_path}"):
         with pytest.raises(UserError, match="leads out"):
             sources.find(source, name)
+    for name in ("../source2", f"{tmp_path}"):
         with pytest.raises(UserError, match="leads out"):
             list(sources.image_names(source, name))
+    assert list(sources.image_names(source, "folder")) == ["folder"]  # not followed; refused when it is read
 
 
 def test_folders_and_pipes_named_as_images_are_not_read(source, tmp_path):
