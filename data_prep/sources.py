@@ -151,8 +151,8 @@ def image_names(source: Path, folder: str = "") -> Iterator[str]:
     Raises:
       UserError: the folder is not there, or leads out of the source without being a link.
     """
-    if folder and not os.path.islink(source / folder):
-        find(source, folder)
+    if not os.path.islink(source / folder) and not _is_inside(source, folder):
+        raise UserError(f"{source / folder}: the path leads out of the source folder: refused")
     parts = folder.split("/")
     above = [source.joinpath(*parts[:depth]) for depth in range(len(parts))] if folder else []
     yield from _image_names(source, folder, frozenset(map(os.path.realpath, above)))
