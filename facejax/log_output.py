@@ -3,6 +3,7 @@
 import logging as python_logging
 import os
 import pathlib
+import warnings
 
 from absl import flags, logging
 
@@ -29,6 +30,8 @@ def worth_logging(record: python_logging.LogRecord) -> bool:
 
 def log_to_stderr() -> None:
     """Sends absl's log to stderr as `worth_logging` says, from INFO on; called once, when a command starts."""
+    # Google's clients, which orbax imports where they are installed, announce the end of a Python that facejax supports.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
     flags.FLAGS.mark_as_parsed()  # absl logs without a warning only then; a command may still parse them
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)

@@ -100,7 +100,7 @@ class Position:
     """Stands for a data iterator."""
 
     def get_state(self):
-        return b"{}"
+        return {}
 
     def set_state(self, state):
         pass

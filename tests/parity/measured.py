@@ -2,7 +2,7 @@
 
 import numpy as np
 
-TABLE: list[tuple[str, float, float]] = []  # what was compared, its largest error, the tolerance
+TABLE: list[tuple[str, float, float]] = []  # what a test compared, its largest error, the tolerance
 
 
 def close(label: str, found, expected, tolerance: float) -> None:
