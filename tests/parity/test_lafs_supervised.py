@@ -57,16 +57,18 @@ class Run:
         images = self.examples(0)[0]
         self.eval = self.embed(self.network_variables(self.params, self.statistics), network, images)
 
-        gradient = jax.jit(jax.grad(method.loss, has_aux=True))
+        gradient = jax.jit(method._gradients)
         self.gradients, _ = gradient(self.params, self.statistics, self.examples(0), rng)
         self.train = self.training_forward(network, images)
 
         self.losses, self.final = {}, {}
         for name, groups in GROUPS.items():
             method = make_method(make_config(vectors, groups))
-            state, step, metrics = self.state(method), jax.jit(method.update), []
+            method._gradients = gradient  # the same of all groupings: compiled once
+            method._apply = jax.jit(method._apply)
+            state, metrics = self.state(method), []
             for index in range(3):
-                state, found = step(state, self.examples(index), rng)
+                state, found = method.update(state, self.examples(index), rng)
                 metrics.append(float(found["total"]))
             self.losses[name] = metrics
             self.final[name] = self.to_official(state)
