@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pathlib
+from unittest import mock
 
 import ml_collections
 import pytest
@@ -121,7 +122,7 @@ def test_the_grid_needs_no_landmark_network():
     check(importlib.import_module("experiments.dino_face").get_config())
 
 
-REMOVED = object()
+REMOVED = mock.sentinel.removed
 PROBABILITY = "must be a probability, 0 to 1"
 WHOLE, POSITIVE_WHOLE, POSITIVE = "a whole number, 0 or more", "a whole number, 1 or more", "a number above 0"
 CASES = [  # experiment, key, value, what the error says after the key
