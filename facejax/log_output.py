@@ -30,7 +30,7 @@ def worth_logging(record: python_logging.LogRecord) -> bool:
 
 def log_to_stderr() -> None:
     """Sends absl's log to stderr as `worth_logging` says, from INFO on; called once, when a command starts."""
-    # Google's clients, which orbax imports where they are installed, announce the end of a Python that facejax supports.
+    # Google's clients, which orbax imports where they are installed, announce when they will drop a Python.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
     flags.FLAGS.mark_as_parsed()  # absl logs without a warning only then; a command may still parse them
     logging.use_absl_handler()
