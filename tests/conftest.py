@@ -18,6 +18,16 @@ def pytest_addoption(parser):
     parser.addoption("--goldens", default=str(HERE / "goldens"), help="folder with the golden vectors")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Says with a failure how its random inputs can be had again."""
+    report = yield
+    if report.failed:
+        file, seed = item.nodeid.partition("::")[0], item.config.getoption("randomly_seed")
+        report.sections.append(("Random inputs", f"again with: pytest {file} --randomly-seed={seed}"))
+    return report
+
+
 @pytest.fixture(scope="session")
 def goldens(request):
     """`goldens("fra_small")` -> dict of arrays; its seed is `int(vectors["seed"])`."""

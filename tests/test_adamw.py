@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from random_inputs import generator
 
 from facejax import adamw
 
@@ -44,7 +45,7 @@ def random_tree(rng):
 
 
 def test_dino_adamw():
-    rng = np.random.default_rng()
+    rng = generator()
     params, gradients = random_tree(rng), [random_tree(rng) for _ in range(STEPS)]
     rates, decays = rng.uniform(0.01, 0.1, STEPS), rng.uniform(0.1, 0.4, STEPS)
     optimizer = adamw.dino_adamw(
@@ -67,7 +68,7 @@ def test_dino_adamw():
 
 
 def test_grouped_adamw():
-    rng = np.random.default_rng()
+    rng = generator()
     params, gradients = random_tree(rng), [random_tree(rng) for _ in range(STEPS)]
     groups = {"head/last_layer": (1.0, 0.1), "block/kernel": (0.25, 0.2), "block/bias": (0.5, 0.0)}
     found = run(adamw.grouped_adamw(0.1, lambda path, _: groups[path]), params, gradients)

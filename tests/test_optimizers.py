@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from random_inputs import generator
 
 from facejax import optimizers
 from facejax.errors import UserError
@@ -24,7 +25,7 @@ ADAPTED = {
 
 @pytest.mark.parametrize("rule", ADAPTED)
 def test_lars_against_numpy(rule):
-    rng = np.random.default_rng()
+    rng = generator()
     weights = draw(rng)
     rates, momentum, decay, eta = rng.uniform(0.1, 1, 4), 0.9, 1e-2, 1e-3
     params = jax.tree.map(jnp.float32, weights)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from facejax.errors import UserError
 from facejax.optimizers import PartwiseAdam
@@ -30,7 +31,7 @@ def reference(params, gradients, without_gradient):
 
 @pytest.mark.parametrize("without_gradient", ["skip", "decay"])
 def test_against_numpy(without_gradient):
-    rng = np.random.default_rng()
+    rng = generator()
     params = {name: rng.normal(size=(3, 2)).astype(np.float32) for name in ("trunk", "a", "b", "idle")}
     gradients = [{name: rng.normal(size=(3, 2)).astype(np.float32) for name in turn} for turn in TURNS]
     expected, counts = reference(params, gradients, without_gradient)

@@ -3,13 +3,14 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from random_inputs import generator
 
 from facejax import pictures
 from facejax.errors import UserError
 
 
 def images(num, height=24, width=20):
-    return np.random.default_rng().integers(0, 256, (num, height, width, 3), np.uint8)
+    return generator().integers(0, 256, (num, height, width, 3), np.uint8)
 
 
 def test_a_sheet_holds_every_image_where_it_belongs():
@@ -99,7 +100,7 @@ def test_what_cannot_stand_on_a_sheet_is_refused():
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit])
 def test_overlays_show_the_surest_region_over_the_image(transform):
     faces = images(2)
-    heatmaps = np.random.default_rng().random((2, 5, 4, 3)).astype("f4") ** 4
+    heatmaps = generator().random((2, 5, 4, 3)).astype("f4") ** 4
     got = np.asarray(transform(pictures.overlay_regions)(faces, heatmaps)).astype(int)
     colors = pictures.region_colors(5)
     for n in range(2):

@@ -4,6 +4,7 @@ import collections
 
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from facejax.data import few_shot, records
 from facejax.errors import UserError
@@ -12,7 +13,7 @@ from facejax.errors import UserError
 @pytest.fixture
 def source(tmp_path):
     """600 records of 30 identities."""
-    identities = np.random.default_rng().permutation(np.arange(600) % 30) * 7
+    identities = generator().permutation(np.arange(600) % 30) * 7
     rows = [{"identity": label, "number": number} for number, label in enumerate(identities)]
     features = {"identity": np.int64, "number": np.int64}
     records.write(tmp_path / "faces", name="faces", features=features, splits={"train": rows})

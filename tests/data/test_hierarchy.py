@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from random_inputs import generator
 
 from facejax.data import records
 from facejax.data.hierarchy import Hierarchy, ItemOrder
@@ -14,7 +15,7 @@ from facejax.errors import UserError
 @pytest.fixture
 def labels():
     """Identity and video of 600 records in a random order; video names repeat in every identity."""
-    rng = np.random.default_rng()
+    rng = generator()
     return rng.integers(-3, 9, 600), rng.choice(["a", "b", "c"], 600)
 
 
@@ -59,7 +60,7 @@ def test_streams_visit_every_item_once_an_epoch():
 def test_videos_are_drawn_before_frames():
     """A video of one frame comes as often as one of 99."""
     tree = Hierarchy(np.arange(100), [np.zeros(100, int), np.arange(100) > 0])
-    order = ItemOrder(tree, streams=(1,), batch_size=1, seed=int(np.random.default_rng().integers(2**31)))
+    order = ItemOrder(tree, streams=(1,), batch_size=1, seed=int(generator().integers(2**31)))
     drawn = np.array([order.record_at(p) for p in range(2000)])
     assert abs((drawn == 0).mean() - 0.5) < 0.06  # five standard deviations
     assert len(set(drawn)) > 95

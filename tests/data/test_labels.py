@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from random_inputs import generator
 
 from facejax.data import labels, records
 from facejax.data.tfrecord import CorruptRecord
@@ -16,7 +17,7 @@ KEY = "config.data.label"
 @pytest.fixture
 def written(tmp_path):
     """Identity and video of 100 records, and the folder that holds them."""
-    rng = np.random.default_rng()
+    rng = generator()
     columns = rng.integers(-3, 9, 100), rng.choice(["a", "b", "c"], 100)
     features = {"identity": np.int64, "video": tfds.features.Text(), "score": np.float32}
     rows = [{"identity": i, "video": v, "score": 0.5} for i, v in zip(*columns, strict=True)]

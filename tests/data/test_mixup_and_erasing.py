@@ -3,13 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from random_inputs import generator
 
 from facejax.data.erasing import random_erasing
 from facejax.data.mixup import mixup
 
 
 def test_mixup_blends_images_as_it_blends_labels():
-    images = jnp.asarray(np.random.default_rng().normal(size=(6, 4, 4, 3)), jnp.float32)
+    images = jnp.asarray(generator().normal(size=(6, 4, 4, 3)), jnp.float32)
     mixed, labels, shares = mixup(jax.random.key(1), images, jnp.arange(6), alpha=0.2, probability=1.0)
     np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
     for image, pair, share in zip(mixed, labels, shares, strict=True):

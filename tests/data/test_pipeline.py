@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import simplejpeg
 import tensorflow_datasets as tfds
+from random_inputs import generator
 
 from facejax.data import pipeline, records
 from facejax.data.tfrecord import CorruptRecord
@@ -127,7 +128,7 @@ def test_places_and_records_are_independent():
         def __len__(self):
             return 4800
 
-    seed = int(np.random.default_rng().integers(1 << 31))
+    seed = int(generator().integers(1 << 31))
     shuffle = pipeline.GlobalShuffle(Numbers(), 1, seed)
     order = np.array([shuffle.record_at(position) for position in range(4 * 4800)])
     counts = np.zeros((12, 12))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
+from random_inputs import generator
 
 from facejax.data import rand_augment
 
@@ -40,7 +41,7 @@ APPLY = jax.jit(rand_augment.apply)
 @pytest.fixture
 def image():
     """A smooth random image: bilinear resampling and rounding then differ by little."""
-    coarse = np.random.default_rng().integers(0, 256, (5, 5, 3), np.uint8)
+    coarse = generator().integers(0, 256, (5, 5, 3), np.uint8)
     return Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from facejax.errors import UserError
 from facejax.evaluation.alignment import alignment
@@ -9,7 +10,7 @@ from facejax.evaluation.alignment import alignment
 
 @pytest.mark.parametrize(("count", "corners"), [(68, (36, 45)), (98, (60, 72))])
 def test_is_the_definition(count, corners):
-    rng = np.random.default_rng()
+    rng = generator()
     true = rng.uniform(0, 100, (9, count, 2))
     predicted = true + rng.normal(0, 4, true.shape)
     errors = []
@@ -26,7 +27,7 @@ def test_is_the_definition(count, corners):
 
 
 def test_does_not_depend_on_the_unit():
-    rng = np.random.default_rng()
+    rng = generator()
     true, guess = rng.uniform(0, 1, (2, 4, 68, 2))
     np.testing.assert_allclose(alignment(100 * guess, 100 * true).errors, alignment(guess, true).errors)
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.special
+from random_inputs import generator
 
 from facejax.evaluation import linear_probe as probe
 from facejax.evaluation.held_out import held_out
@@ -52,7 +53,7 @@ def held_out_loss(x, targets, out, penalty):
 
 
 def test_classes_equal_scipy_at_the_penalty_that_the_held_out_part_prefers():
-    rng = np.random.default_rng()
+    rng = generator()
     x = features(rng)
     labels = np.array([-3, 0, 4, 11])[(x @ rng.standard_normal((12, 4)) + 2 * rng.standard_normal((240, 4))).argmax(1)]
     train, test = slice(0, 180), slice(180, None)
@@ -74,7 +75,7 @@ def test_classes_equal_scipy_at_the_penalty_that_the_held_out_part_prefers():
 
 
 def test_attributes_equal_scipy():
-    rng = np.random.default_rng()
+    rng = generator()
     x = features(rng)
     scores = standard(x, x) @ rng.standard_normal((12, 3)) + rng.standard_normal((240, 3))
     labels = (scores > [0, 2, 4]).astype(int)
@@ -101,7 +102,7 @@ def test_attributes_equal_scipy():
 
 @pytest.mark.parametrize("penalty", [1.0, 1e-2, 1e-4])
 def test_the_optimum_is_reached(penalty):
-    rng = np.random.default_rng()
+    rng = generator()
     x = standard(features(rng), features(rng))[:180].astype("f4")
     targets = rng.integers(0, 4, 180)
     start = {"kernel": np.zeros((12, 4), "f4"), "bias": np.zeros(4, "f4")}
@@ -113,7 +114,7 @@ def test_the_optimum_is_reached(penalty):
 
 
 def test_degenerate_problems_stay_finite():
-    rng = np.random.default_rng()
+    rng = generator()
     labels = rng.permutation(np.arange(60) % 2)
     x = (2 * labels[:, None] + rng.standard_normal((60, 90))).astype("f4")  # more features than images
     x[:, 3] = 1.5  # a constant one

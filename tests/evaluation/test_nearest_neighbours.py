@@ -2,6 +2,7 @@ import collections
 
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from facejax.evaluation import nearest_neighbours as nn
 
@@ -30,14 +31,14 @@ def clusters(rng, num, classes=6, dim=16, spread=1.5):
 
 @pytest.mark.parametrize("k", [1, 5, 20])
 def test_accuracy_equals_a_plain_search(k):
-    features, labels = clusters(np.random.default_rng(), 400)
+    features, labels = clusters(generator(), 400)
     gallery, queries = features[:280], features[280:]
     expected = np.mean(reference(gallery, labels[:280], queries, k) == labels[280:])
     assert nn.knn_accuracy(gallery, labels[:280], queries, labels[280:], k=k) == pytest.approx(expected)
 
 
 def test_leave_one_out_equals_a_plain_search_and_asks_only_who_has_a_mate():
-    features, labels = clusters(np.random.default_rng(), 150)
+    features, labels = clusters(generator(), 150)
     labels[17] = 99  # alone: no query, but in everybody else's gallery
     asked = np.arange(150) != 17
     predicted = reference(features, labels, features, 5, own=True)
@@ -45,7 +46,7 @@ def test_leave_one_out_equals_a_plain_search_and_asks_only_who_has_a_mate():
 
 
 def test_chunks_change_nothing():
-    features, _ = clusters(np.random.default_rng(), 333)
+    features, _ = clusters(generator(), 333)
     features[100:140] = features[7]  # equal similarities: the first in the gallery goes first, wherever blocks end
     gallery, queries = features[:230], features[200:]
     whole = nn.nearest_neighbours(gallery, queries, k=9)
@@ -71,7 +72,7 @@ def test_fewer_images_than_neighbours_and_features_of_zero():
 
 
 def test_similarity_is_the_cosine_whatever_the_length():
-    rng = np.random.default_rng()
+    rng = generator()
     gallery, queries = rng.standard_normal((50, 8)), rng.standard_normal((20, 8))
     scaled = gallery * np.exp(rng.uniform(-5, 5, (50, 1)))
     np.testing.assert_array_equal(

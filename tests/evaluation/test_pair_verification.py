@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from facejax.evaluation import verification
 
@@ -20,7 +21,7 @@ def reference(embeddings, same, folds, thresholds):
 
 
 def test_equals_the_protocol_spelled_out_also_for_folds_of_unequal_size():
-    rng = np.random.default_rng()
+    rng = generator()
     same = rng.random(67) < 0.5
     first = rng.standard_normal((67, 6))
     second = np.where(same[:, None], first, 0) + rng.standard_normal((67, 6))

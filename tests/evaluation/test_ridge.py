@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from facejax.evaluation import ridge
 from facejax.evaluation.held_out import held_out
@@ -21,7 +22,7 @@ def problem(rng, num, dim):
 
 @pytest.mark.parametrize("train_size, dim", [(160, 24), (60, 100)])  # the second: more features than images
 def test_equals_the_normal_equations_at_the_penalty_that_the_held_out_part_prefers(train_size, dim):
-    x, y = problem(np.random.default_rng(), train_size + 40, dim)
+    x, y = problem(generator(), train_size + 40, dim)
     train, test, train_y, test_y = x[:train_size], x[train_size:], y[:train_size], y[train_size:]
     result = ridge.ridge_regression(train, train_y, test, test_y)
     mean, scale = train.astype(float).mean(0), train.astype(float).std(0)
@@ -46,7 +47,7 @@ def test_equals_the_normal_equations_at_the_penalty_that_the_held_out_part_prefe
 
 
 def test_noise_explains_nothing_and_a_line_everything():
-    rng = np.random.default_rng()
+    rng = generator()
     x = rng.standard_normal((400, 8))
     noise = ridge.ridge_regression(x[:300], rng.standard_normal(300), x[300:], rng.standard_normal(100))
     assert abs(noise.r2[0]) < 0.2

@@ -1,10 +1,11 @@
 import numpy as np
+from random_inputs import generator
 
 from facejax.evaluation.standardization import standardize
 
 
 def test_mean_and_variance_of_the_training_split_move_all_splits():
-    rng = np.random.default_rng()
+    rng = generator()
     scale, shift = np.exp(rng.uniform(-4, 4, 6)), 100 * rng.standard_normal(6)
     train, test = rng.standard_normal((80, 6)) * scale + shift, rng.standard_normal((30, 6)) * scale + shift
     moved = standardize(train.astype("f4"), test.astype("f4"))
@@ -14,7 +15,7 @@ def test_mean_and_variance_of_the_training_split_move_all_splits():
 
 
 def test_constant_features_are_not_blown_up():
-    rng = np.random.default_rng()
+    rng = generator()
     train = np.stack([np.full(40, 0.1), np.zeros(40), 7 + 1e-7 * rng.standard_normal(40)], 1).astype("f4")
     test = train[:5] + np.float32(0.5)
     moved_train, moved_test = standardize(train, test)

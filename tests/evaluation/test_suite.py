@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from jax.sharding import NamedSharding, PartitionSpec
+from random_inputs import generator
 
 from facejax.data import pipeline, records
 from facejax.errors import UserError
@@ -142,7 +143,7 @@ def test_only_the_kinds_that_are_asked_for_are_judged(faces):
 
 
 def test_landmarks_that_the_features_tell_have_no_error():
-    rng, shape = np.random.default_rng(), (68, 2)
+    rng, shape = generator(), (68, 2)
     mean, moves = rng.uniform(0, 100, shape), rng.normal(size=(6, *shape))
 
     def batches(folder, split, fields):

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from facejax.errors import UserError
 from facejax.interop import fra as interop
@@ -38,7 +39,7 @@ def random_like(tree, rng):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_there_and_back(variant):
-    rng = np.random.default_rng()
+    rng = generator()
     online, target = (random_like(tree, rng) for tree in abstract_variables(variant))
     state_dict = interop.to_official(online, target, variant=variant, decoder_layers=1, num_updates=3)
     assert state_dict["online_net.backbone.bn1.num_batches_tracked"] == 6
@@ -51,7 +52,7 @@ def test_there_and_back(variant):
 
 @pytest.fixture(scope="module")
 def small():
-    online, target = (random_like(tree, np.random.default_rng()) for tree in abstract_variables("resnet18"))
+    online, target = (random_like(tree, generator()) for tree in abstract_variables("resnet18"))
     return interop.to_official(online, target, variant="resnet18", decoder_layers=1)
 
 
@@ -88,7 +89,7 @@ def test_variables_of_another_model(small):
 
 
 def test_packed_attention_keeps_query_key_value_apart():
-    rng = np.random.default_rng()
+    rng = generator()
     packed, x = rng.normal(size=(12, 4)), rng.normal(size=4)
     ours = torch_layout.PACKED.to_ours(packed)
     for part in range(3):

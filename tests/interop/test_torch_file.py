@@ -13,6 +13,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from facejax.errors import UserError
 from facejax.interop import torch_file
@@ -71,7 +72,7 @@ def save(tmp_path, monkeypatch):
 
 
 def test_tensors_and_settings(save):
-    rng = np.random.default_rng()
+    rng = generator()
     weight = Tensor("0", rng.normal(size=(3, 4)).astype(np.float32), "FloatStorage")
     transposed = Tensor("1", np.asfortranarray(rng.normal(size=(2, 5)).astype(np.float32)), "FloatStorage")
     count = Tensor("2", np.array(7), "LongStorage")

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from facejax.losses import arcface, cosface
 from facejax.losses.sharded_softmax import margin_softmax
@@ -19,7 +20,7 @@ N, D, C = 8, 6, 24
 
 @pytest.fixture
 def case():
-    rng = np.random.default_rng()
+    rng = generator()
     share = rng.uniform(size=N)
     return (
         rng.normal(size=(N, D)),
@@ -97,7 +98,7 @@ def test_bad_arguments(case):
 def on_eight_devices():
     """Prints the collectives of each mesh, after a comparison with one place. Runs in a process of its own."""
     mesh_of = {("data",): (8,), ("data", "model"): (2, 4)}
-    rng = np.random.default_rng()
+    rng = generator()
     n, d, c = 64, 16, 4096
     arrays = (
         rng.normal(size=(n, d)).astype(np.float32),

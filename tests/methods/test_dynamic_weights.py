@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from random_inputs import generator
 
 from facejax.methods import dynamic_weights
 
@@ -10,7 +11,7 @@ STEPS_PER_EPOCH = 3
 
 
 def test_against_numpy():
-    losses = np.random.default_rng().uniform(0.5, 5, (5 * STEPS_PER_EPOCH, 2)).astype(np.float32)
+    losses = generator().uniform(0.5, 5, (5 * STEPS_PER_EPOCH, 2)).astype(np.float32)
     means = losses.reshape(-1, STEPS_PER_EPOCH, 2).mean(1)
     begin = jax.jit(dynamic_weights.begin_step, static_argnums=2)
     state = dynamic_weights.init(2)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from experiments import fra_r50
 from facejax import losses, methods
@@ -39,7 +40,7 @@ def make_batch(rng, count=BATCH):
 def trained():
     """Two steps in bfloat16 with dropout: method, batch, the state at first and at last, the metrics."""
     method = methods.create(make_config(), steps_per_epoch=4, total_steps=8)
-    batch = make_batch(np.random.default_rng())
+    batch = make_batch(generator())
     first = jax.jit(method.init)(jax.random.key(0), batch)
     step = jax.jit(method.train_step)
     state, metrics = step(first, batch, jax.random.key(1))
@@ -109,7 +110,7 @@ def test_eman_averages_the_statistics_too():
 
 
 def test_only_the_predictors_have_another_learning_rate():
-    rng = np.random.default_rng()
+    rng = generator()
     params = {name: {"kernel": rng.normal(size=(3, 4)).astype(np.float32)} for name in ("backbone", *fra.PREDICTORS)}
     grads = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), params)
 
@@ -126,14 +127,14 @@ def test_only_the_predictors_have_another_learning_rate():
 
 
 def test_views_are_separated_as_they_were_interleaved():
-    views = tuple(np.random.default_rng().normal(size=(2, 5, 3, 2)).astype(np.float32))
+    views = tuple(generator().normal(size=(2, 5, 3, 2)).astype(np.float32))
     first, second = fra.separate({"x": side_by_side(jnp.stack(views))})
     np.testing.assert_array_equal(first["x"], views[0])
     np.testing.assert_array_equal(second["x"], views[1])
 
 
 def test_signs_of_collapse():
-    rng = np.random.default_rng()
+    rng = generator()
     spread = jnp.asarray(rng.normal(size=(4000, 16)), jnp.float32)
     assert collapse.embedding_spread(spread) == pytest.approx(1, abs=0.05)
     assert collapse.embedding_spread(jnp.ones((8, 16))) == pytest.approx(0, abs=1e-3)

@@ -9,6 +9,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import tiny_pcl
+from random_inputs import generator
 
 from facejax import losses, methods
 from facejax.methods import pcl, simclr
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 @pytest.fixture(scope="module")
 def rng():
-    return np.random.default_rng()
+    return generator()
 
 
 class Trained:
@@ -179,7 +180,7 @@ def test_whose_negatives_an_anchor_meets(rng, negatives_of):
 
 
 def test_corners():
-    sizes = jax.random.randint(jax.random.key(np.random.default_rng().integers(2**31)), (4000, 2), 5, 200)
+    sizes = jax.random.randint(jax.random.key(generator().integers(2**31)), (4000, 2), 5, 200)
     boxes = [np.asarray(b) for b in pcl.random_corners(jax.random.key(3), sizes)]
     sizes = np.asarray(sizes)
     radius, half = sizes // 5, sizes // 2
@@ -200,7 +201,7 @@ def test_corners():
 
 @pytest.mark.parametrize("alpha", [0.8, 1.0, 1.6])
 def test_symmetric_beta(alpha):
-    key = jax.random.key(np.random.default_rng().integers(2**31))
+    key = jax.random.key(generator().integers(2**31))
     drawn = np.asarray(pcl.symmetric_beta(key, alpha, (100, 200)), np.float64)
     distance = scipy.stats.kstest(drawn.ravel(), scipy.stats.beta(alpha, alpha).cdf).statistic
     assert distance < 3 / np.sqrt(drawn.size)  # exceeded once in 10^7

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 import tiny_faces as tiny
+from random_inputs import generator
 
 from facejax.checkpoints import Checkpoints
 from facejax.errors import UserError
@@ -108,7 +109,7 @@ def stages(tmp_path_factory):
     for name in ("finetune", "lafs"):
         method = tiny.make_method(tiny.make_config(name))
         shapes = jax.eval_shape(method.init, jax.random.key(0), tiny.make_batch())
-        rng = np.random.default_rng()
+        rng = generator()
         state = jax.tree.map(lambda x, rng=rng: jnp.asarray(rng.uniform(size=x.shape), x.dtype), shapes)
         save(folder / name, state)
         states[name] = method, state

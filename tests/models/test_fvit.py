@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from facejax.models.dino_head import DINOHead
 from facejax.models.fvit import Attention, FaceTransformer, FViT
@@ -22,7 +23,7 @@ def variables_of(network):
 
 @pytest.fixture
 def tokens():
-    return jnp.asarray(np.random.default_rng().normal(size=(3, TOKENS, 12)), jnp.float32)
+    return jnp.asarray(generator().normal(size=(3, TOKENS, 12)), jnp.float32)
 
 
 def test_fewer_tokens_take_the_first_positions(tokens):
@@ -80,7 +81,7 @@ def test_views_of_all_token_counts_go_through_one_head(tokens):
 
 def test_landmarks_span_the_image_and_learn_through_the_patches():
     network = FaceTransformer(FViT("nano", 9, dropout=0.0, stochastic_depth=0.0), LandmarkNetwork(9, dropout=0.0))
-    images = jnp.asarray(np.random.default_rng().uniform(-1, 1, (2, 32, 32, 3)), jnp.float32)
+    images = jnp.asarray(generator().uniform(-1, 1, (2, 32, 32, 3)), jnp.float32)
 
     variables = jax.jit(network.init, static_argnums=2)(jax.random.key(0), images, False)
 

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
+from random_inputs import generator
 
 from facejax.models.landmarks import LandmarkNetwork
 
@@ -24,7 +25,7 @@ def small_trunk(monkeypatch):
 
 
 def test_points_start_anywhere_in_each_image():
-    images = np.random.default_rng().normal(size=(3, 16, 16, 3)).astype(np.float32)
+    images = generator().normal(size=(3, 16, 16, 3)).astype(np.float32)
     points, _ = LandmarkNetwork(49, dropout=0.0).init_with_output(jax.random.key(0), images, False)
     np.testing.assert_allclose([points.min((1, 2)), points.max((1, 2))], [[0] * 3, [15] * 3], atol=1e-5)
     assert np.abs(points[0] - points[1]).max() > 0.1
@@ -32,7 +33,7 @@ def test_points_start_anywhere_in_each_image():
 
 @pytest.mark.parametrize(("count", "columns"), [(9, 3), (49, 7), (12, 4)])
 def test_points_can_start_on_a_grid(count, columns):
-    rng = np.random.default_rng()
+    rng = generator()
     images = rng.normal(size=(3, 16, 16, 3)).astype(np.float32)
     points, variables = LandmarkNetwork(count, "grid", 0.0).init_with_output(jax.random.key(0), images, False)
     steps = np.linspace(0, 15, columns)

@@ -4,6 +4,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from random_inputs import generator
 
 from facejax.models import mask_decoder
 
@@ -23,7 +24,7 @@ def test_position_encoding():
 
 
 def test_attention():
-    rng = np.random.default_rng()
+    rng = generator()
     dim, heads = 8, 2
     query, key, value = rng.normal(size=(2, 3, dim)), rng.normal(size=(2, 5, dim)), rng.normal(size=(2, 5, dim))
     params = {

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_inputs import generator
 
 from facejax.models.mobilenet import Depthwise, InvertedResidual
 
 
 @pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 1, 7), (3, 2, 8), (5, 1, 4), (5, 2, 7)])
 def test_sum_of_shifts_is_the_convolution(kernel, stride, size):
-    rng = np.random.default_rng()
+    rng = generator()
     x = jnp.asarray(rng.normal(size=(2, size, size + 1, 5)), jnp.float32)
     weights = jnp.asarray(rng.normal(size=(kernel, kernel, 1, 5)), jnp.float32)
     layer = Depthwise(kernel, stride, jnp.float32)
@@ -36,7 +37,7 @@ def test_sum_of_shifts_is_the_convolution(kernel, stride, size):
     [(6, 1, True, True), (6, 1, False, False), (8, 1, True, False), (6, 2, True, False)],
 )
 def test_block_with_a_shortcut_can_start_as_the_identity(features, stride, identity_start, starts_as_identity):
-    rng = np.random.default_rng()
+    rng = generator()
     block = InvertedResidual(3, 12, features, True, True, stride, identity_start, jnp.float32)
     x = jnp.asarray(rng.normal(size=(2, 1, 4, 6)), jnp.float32)
     variables = block.init(jax.random.key(0), x, False)

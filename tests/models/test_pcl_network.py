@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from random_inputs import generator
 
 from facejax.models import pcl
 
@@ -32,7 +33,7 @@ def make_network(dtype=jnp.float32):
 @pytest.fixture(scope="module")
 def params():
     images = jnp.zeros((2, 32, 32, 3))
-    key = jax.random.key(np.random.default_rng().integers(2**31))
+    key = jax.random.key(generator().integers(2**31))
     return jax.jit(lambda key: make_network().init(key, images, train=True, method="run_all"))(key)["params"]
 
 
@@ -49,7 +50,7 @@ def test_initial_values(params):
 
 
 def test_attention():
-    rng = np.random.default_rng()
+    rng = generator()
     x = rng.normal(size=(2, 3, 4, 6))
     module = pcl.Attention()
     params = {
@@ -70,14 +71,14 @@ def test_attention():
 
 
 def test_upsampling_is_pillows():
-    x = np.random.default_rng().normal(size=(1, 5, 3, 1)).astype(np.float32)
+    x = generator().normal(size=(1, 5, 3, 1)).astype(np.float32)
     found = pcl._upsample(jnp.asarray(x))[0, ..., 0]
     expected = Image.fromarray(x[0, ..., 0]).resize((6, 10), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-5, atol=1e-6)
 
 
 def test_bfloat16_is_near_float32(params):
-    images = jnp.asarray(np.random.default_rng().random((4, 32, 32, 3), np.float32))
+    images = jnp.asarray(generator().random((4, 32, 32, 3), np.float32))
     exact, rough = (
         jax.jit(make_network(dtype).apply)({"params": params}, images) for dtype in (jnp.float32, jnp.bfloat16)
     )
