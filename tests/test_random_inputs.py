@@ -25,7 +25,7 @@ def test_a_failure_says_how_its_inputs_can_be_had_again(tmp_path):
     (tmp_path / "test_failing.py").write_text(FAILING)
 
     def fail(*flags):
-        command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "test_failing.py", *flags]
+        command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", *flags]
         environment = os.environ | {"PYTHONPATH": str(HERE)}
         output = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
         return re.findall(r"^E .*drawn: (.*)", output, re.MULTILINE), set(re.findall(r"--randomly-seed=\d+", output))

@@ -95,10 +95,9 @@ def test_bad_arguments(case):
         margin_softmax(*case, cosface, sampled=0.1, rng=jax.random.key(0))
 
 
-def on_eight_devices():
+def on_eight_devices(rng):
     """Prints the collectives of each mesh, after a comparison with one place. Runs in a process of its own."""
     mesh_of = {("data",): (8,), ("data", "model"): (2, 4)}
-    rng = generator()
     n, d, c = 64, 16, 4096
     arrays = (
         rng.normal(size=(n, d)).astype(np.float32),
@@ -134,11 +133,12 @@ def on_eight_devices():
 def test_eight_devices_compute_what_one_does_and_gather_no_logits():
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     root = pathlib.Path(__file__).parents[2]
-    code = "import test_sharded_softmax as t; t.on_eight_devices()"
+    seed = generator().integers(2**31)
+    code = f"import numpy, test_sharded_softmax as t; t.on_eight_devices(numpy.random.default_rng({seed}))"
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=root,
-        env=environment | {"PYTHONPATH": f"{root}:{pathlib.Path(__file__).parent}"},
+        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
     )
