@@ -14,7 +14,7 @@ what published results use: `loose_crop/1.jpg`, ..., and in `meta`
 One split, `test`, with a record for each image in the order of the lists. The 1:N lists are fields of it: `subject`,
 and `role` of the image's template. The pairs of templates, 8 and 15.7 million, lie beside the records in `pairs.npz`
 (`first`, `second` int32, `same` bool; read it with `numpy.load(..., allow_pickle=False)`): as records they would take a
-gigabyte, and no protocol wants them one by one.
+gigabyte, and no protocol wants them one by one. The protocol is `facejax.evaluation.templates`.
 """
 
 import argparse
@@ -28,6 +28,7 @@ import tensorflow_datasets as tfds
 from data_prep import conversion, sources
 from data_prep.conversion import File, Item, Skipped
 from facejax.errors import UserError
+from facejax.evaluation import templates
 
 ROLES = ("none", "gallery_1", "gallery_2", "probe")
 _GALLERIES = {"B": ("S1", "S2"), "C": ("G1", "G2")}
@@ -41,8 +42,8 @@ def read(source: Path, args: argparse.Namespace):
         for template, subject in _template_list(sources.find(source, f"{meta}/{prefix}_1N_{part}.csv")):
             if roles.setdefault(template, role) != role or subjects.setdefault(template, subject) != subject:
                 raise UserError(f"{meta}/{prefix}_1N_{part}.csv: template {template} has two lists or two subjects")
-    media = _lines(sources.find(source, f"{meta}/{prefix}_face_tid_mid.txt"), 3)
-    points = _lines(sources.find(source, f"{meta}/{prefix}_name_5pts_score.txt"), 12)
+    media = templates.rows(sources.find(source, f"{meta}/{prefix}_face_tid_mid.txt"), 3)
+    points = templates.rows(sources.find(source, f"{meta}/{prefix}_name_5pts_score.txt"), 12)
     features = {
         "template": tfds.features.Scalar(np.int64),
         "medium": tfds.features.Scalar(np.int64),
@@ -55,7 +56,7 @@ def read(source: Path, args: argparse.Namespace):
 
 
 def _items(folder: str, media, points, roles, subjects) -> Iterator[Item | Skipped]:
-    for (name, *identifiers), (other, *values) in _together(media, points):
+    for (_, (name, *identifiers)), (_, (other, *values)) in _together(media, points):
         try:
             if other != name:
                 raise ValueError(f"stands where the list of points has {other}")
@@ -82,17 +83,11 @@ def pairs(source: Path, args: argparse.Namespace) -> dict[str, bytes]:
     """`pairs.npz`, from the list of pairs.
 
     Raises:
-      UserError: the list is missing, or is not three whole numbers in each line.
+      UserError: the list is missing, or is not two templates and 0 or 1 in each line.
     """
     path = sources.find(source, f"{_folder(source, args, 'meta')}/{_prefix(args)}_template_pair_label.txt")
-    try:
-        first, second, same = np.loadtxt(path, dtype=np.int32, ndmin=2, encoding="ascii").T
-        if not np.isin(same, (0, 1)).all() or not len(same):
-            raise ValueError("some pair is neither 0 nor 1, or there is none")
-    except ValueError as error:
-        raise UserError(f"{path} is not a list of two templates and 0 or 1 in each line: {error}") from error
     file = io.BytesIO()
-    np.savez_compressed(file, first=first, second=second, same=same.astype(bool))
+    np.savez_compressed(file, **templates.read_pairs(path)._asdict())
     return {"pairs.npz": file.getvalue()}
 
 
@@ -114,15 +109,6 @@ def _template_list(path: Path) -> Iterator[tuple[int, int]]:
         except ValueError:
             raise UserError(f"{path}: '{line[:80]}' does not begin with a template and a subject") from None
         yield template, subject
-
-
-def _lines(path: Path, num_words: int) -> Iterator[list[str]]:
-    """The words of each line; the first may hold spaces."""
-    for line in sources.read_lines(path):
-        words = line.strip().rsplit(" ", num_words - 1)
-        if len(words) != num_words:
-            raise UserError(f"{path}: '{line[:80]}' has {len(words)} words, not {num_words}")
-        yield words
 
 
 def _together(media, points):

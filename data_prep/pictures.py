@@ -8,15 +8,10 @@ import numpy as np
 import simplejpeg
 
 from facejax.data import images
+from facejax.data.align import onto_template, warp
 
 MAX_BYTES = 256 << 20
 JPEG_QUALITY = 95
-
-# Eyes, nose tip and corners of the mouth in a 112 px crop, from the viewer's left to right: x, y of ArcFace's alignment
-# (Deng et al. 2019, https://arxiv.org/abs/1801.07698).
-TEMPLATE_112 = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-)
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UNMOVED = np.eye(2, 3)
@@ -92,34 +87,6 @@ def convert(
     return cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes(), matrix
 
 
-def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Rotation, scale and shift that lay points on a target with the least squared error (Umeyama 1991, eq. 40 - 43).
-
-    Args:
-      points: [N, 2].
-      target: [N, 2].
-
-    Returns:
-      float64 [2, 3], which takes (x, y, 1).
-
-    Raises:
-      ValueError: all points are one, or not numbers.
-
-    Example:
-      >>> similarity(np.array([[0, 0], [1, 0]]), np.array([[5, 5], [5, 7]])).round(6).tolist()
-      [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0]]
-    """
-    points, target = np.asarray(points, np.float64), np.asarray(target, np.float64)
-    if not np.isfinite(points).all() or not np.ptp(points, axis=0).any():
-        raise ValueError("points of the face that are missing, or all the same")
-    mean, target_mean = points.mean(0), target.mean(0)
-    centred = points - mean
-    u, s, vt = np.linalg.svd((target - target_mean).T @ centred)
-    sign = np.array([1, np.linalg.det(u) * np.linalg.det(vt)])  # a rotation, not a reflection
-    rotation = u @ np.diag(sign) @ vt * ((s * sign).sum() / (centred**2).sum())
-    return np.concatenate([rotation, (target_mean - rotation @ mean)[:, None]], axis=1)
-
-
 def move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Points [..., 2] under a matrix [2, 3]; NaN stays NaN."""
     return np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]
@@ -174,8 +141,8 @@ def _change_geometry(rgb: np.ndarray, change: Change, box, points) -> tuple[np.n
         if points is None:
             raise ValueError("has no five points to align it by")
         side = change.size or 112
-        matrix = similarity(points, TEMPLATE_112 * (side / 112))
-        return cv2.warpAffine(rgb, matrix, (side, side), flags=cv2.INTER_LINEAR), matrix
+        matrix = onto_template(points, side)
+        return warp(rgb, matrix, side), matrix
     matrix = _UNMOVED.copy()
     if change.crop is not None:
         if box is None:

@@ -115,6 +115,9 @@ BENCHMARKS = {
     "python -m benchmarks.views": Run((), ("fra_r50:demo",)),
     "python -m benchmarks.input_pipeline": Run((), ("TFRecord",), append="--images=64 --repeats=1"),
     "python -m benchmarks.patch_sampling": Run((), ("gradient in both",), append="--batch=1 --points=4"),
+    "python -m benchmarks.templates": Run(
+        (), ("scores of the pairs",), append="--images=200 --templates=20 --pairs=2000 --dimensions=16"
+    ),
 }
 DATA_SETS = {
     "python -m data_prep.NAME --source=DIR --out=DIR": Unrun("data_prep/test_documented_converters.py does, for each"),

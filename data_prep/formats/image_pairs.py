@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_prep import conversion, pictures, sources
+from data_prep import conversion, sources
 from data_prep.conversion import File, Item, Skipped
 from data_prep.formats import point_files
 from facejax.data import images
+from facejax.data.align import onto_template
 from facejax.errors import UserError
 
 FEATURES = {"same": tfds.features.ClassLabel(names=("different", "same"))}
@@ -78,7 +79,7 @@ def pair(
 
 def _can_align(points: np.ndarray | None) -> bool:
     try:
-        return points is not None and bool(np.isfinite(pictures.similarity(points, pictures.TEMPLATE_112)).all())
+        return points is not None and bool(np.isfinite(onto_template(points)).all())
     except ValueError:
         return False
 

@@ -13,6 +13,7 @@ from PIL import Image
 from data_prep import pictures
 from data_prep.pictures import Change
 from facejax.data import images
+from facejax.data.align import TEMPLATE_112
 
 POINTS = np.array([[30.0, 40.0], [60.0, 35.0], [47.0, 55.0], [38.0, 72.0], [62.0, 68.0]])
 
@@ -168,30 +169,9 @@ def test_size_shrinks_and_labels_follow():
     assert pictures.convert(jpeg(0, 60, 80), Change(size=40, lossless=True))[0].startswith(b"\x89PNG")
 
 
-def test_alignment_is_opencvs(seed=0):
-    rng = np.random.default_rng(seed)
-    for _ in range(10):
-        points = POINTS + rng.normal(scale=3, size=(5, 2))
-        ours = pictures.similarity(points, pictures.TEMPLATE_112)
-        # least squares over a, b, tx, ty of [a -b; b a], solved directly
-        rows = [[x, -y, 1, 0] for x, y in points] + [[y, x, 0, 1] for x, y in points]
-        a, b, tx, ty = np.linalg.lstsq(np.array(rows), pictures.TEMPLATE_112.T.reshape(-1), rcond=None)[0]
-        np.testing.assert_allclose(ours, [[a, -b, tx], [b, a, ty]], rtol=1e-9, atol=1e-9)
-    turn, scale = np.deg2rad(33), 1.7
-    rotation = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    target = POINTS @ rotation.T + (5, -9)
-    estimated, _ = cv2.estimateAffinePartial2D(POINTS, target)
-    np.testing.assert_allclose(pictures.similarity(POINTS, target), estimated, atol=1e-4)
-
-
-def test_mirrored_points_are_turned_not_mirrored():
-    matrix = pictures.similarity(POINTS * (-1, 1), pictures.TEMPLATE_112)
-    assert np.linalg.det(matrix[:, :2]) > 0
-
-
 def test_aligned_faces_have_their_points_on_the_template():
     turn = np.array([[0.9, -0.3], [0.3, 0.9]])
-    points = (pictures.TEMPLATE_112 - 56) @ turn.T * 0.5 + 50  # the template, turned: the fit is exact
+    points = (TEMPLATE_112 - 56) @ turn.T * 0.5 + 50  # the template, turned: the fit is exact
     ys, xs = np.indices((100, 100))
     blobs = sum(np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / 2) for x, y in points)
     image = np.repeat((255 * blobs[:, :, None]).astype(np.uint8), 3, axis=2)
@@ -200,9 +180,9 @@ def test_aligned_faces_have_their_points_on_the_template():
         aligned = images.decode(data)[:, :, 0]
         scale = (size or 112) / 112
         assert aligned.shape == (size or 112, size or 112)
-        np.testing.assert_allclose(pictures.move(points, matrix), pictures.TEMPLATE_112 * scale, atol=1e-6)
+        np.testing.assert_allclose(pictures.move(points, matrix), TEMPLATE_112 * scale, atol=1e-6)
         half = round(7 * scale)
-        for x, y in pictures.TEMPLATE_112 * scale:
+        for x, y in TEMPLATE_112 * scale:
             left, top = round(x) - half, round(y) - half
             window = aligned[top : top + 2 * half + 1, left : left + 2 * half + 1].astype(float)
             rows, columns = np.indices(window.shape)

@@ -96,8 +96,9 @@ def test_ijb_images_and_lists_that_make_no_sense(tmp_path, capsys):
     assert "not of the same length" in complains(scores, texts[scores] + "7.jpg" + " 1" * 11 + "\n")
     assert "words, not 3" in complains(media, "1.jpg 1\n")
     pairs = meta / "ijbc_template_pair_label.txt"
-    for text in ("1 2\n", "1 2 x\n", "1 2 3\n", "1 2 1\n1 2\n"):
-        assert "ijbc_template_pair_label.txt is not a list of" in complains(pairs, text)
+    for text in ("1 2 x\n", "1 2 3\n"):
+        assert f"label.txt, line 1: '{text.strip()}' is not two templates and 0 or 1" in complains(pairs, text)
+    assert "label.txt, line 2: '1 2' has 2 words, not 3" in complains(pairs, "1 2 1\n1 2\n")
     probes = meta / "ijbc_1N_probe_mixed.csv"
     assert "does not begin with a template" in complains(probes, "TEMPLATE_ID,SUBJECT_ID\nx,y\n")
     assert "two lists or two subjects" in complains(probes, "TEMPLATE_ID,SUBJECT_ID\n1,50\n")

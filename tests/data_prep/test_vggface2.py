@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from lookalikes import convert, jpeg, pixels, png, put
 
-from data_prep import pictures
 from data_prep.vggface2 import DATASET
 from facejax.data import images
+from facejax.data.align import TEMPLATE_112
 from facejax.errors import UserError
 
 NAMES = {
@@ -14,7 +14,7 @@ NAMES = {
     "test": ["n000001/0001_01.jpg", "n000009/0007_01.jpg"],
 }
 FACE = (30, 20, 40, 50)  # x, y, width, height
-POINTS = (pictures.TEMPLATE_112 * 0.5 + 10).round(3)
+POINTS = (TEMPLATE_112 * 0.5 + 10).round(3)
 
 
 @pytest.fixture

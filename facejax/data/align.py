@@ -1,0 +1,91 @@
+"""Faces laid on the template that recognition networks are trained with."""
+
+import cv2
+import numpy as np
+
+# Eyes, nose tip and corners of the mouth in a 112 px crop, from the viewer's left to right: x, y of ArcFace's alignment
+# (Deng et al. 2019, https://arxiv.org/abs/1801.07698).
+TEMPLATE_112 = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+
+
+def align(image: np.ndarray, points: np.ndarray, size: int = 112) -> np.ndarray:
+    """A face on the template: rotated, scaled and shifted by its points, black where the image ends.
+
+    Args:
+      image: uint8 [H, W, 3].
+      points: x and y in pixels, [5, 2] or [68, 2], see `five_points`.
+      size: side of the result S in pixels.
+
+    Returns:
+      uint8 [S, S, 3].
+
+    Raises:
+      ValueError: neither 5 nor 68 points, or they are all one, or not numbers.
+
+    Example:
+      >>> align(np.full((112, 112, 3), 9, np.uint8), TEMPLATE_112)[56, 56].tolist()
+      [9, 9, 9]
+    """
+    return warp(image, onto_template(points, size), size)
+
+
+def align_with_mirror(image: np.ndarray, points: np.ndarray, size: int = 112) -> np.ndarray:
+    """`align`, and the mirror image of the result beside it, as recognition is judged: uint8 [2, S, S, 3]."""
+    aligned = align(image, points, size)
+    return np.stack([aligned, aligned[:, ::-1]])
+
+
+def five_points(points: np.ndarray) -> np.ndarray:
+    """Eyes, nose tip and corners of the mouth [5, 2] of five points, which stay, or of iBUG's 68.
+
+    An eye is the mean of its two corners, as the official evaluation on IJB has it, not of its six points.
+
+    Raises:
+      ValueError: neither 5 nor 68 points.
+    """
+    points = np.asarray(points, np.float64)
+    if points.shape == (68, 2):
+        return np.stack([points[[36, 39]].mean(0), points[[42, 45]].mean(0), points[30], points[48], points[54]])
+    if points.shape != (5, 2):
+        raise ValueError(f"points of the face: expected [5, 2] or [68, 2], got {list(points.shape)}")
+    return points
+
+
+def onto_template(points: np.ndarray, size: int = 112) -> np.ndarray:
+    """The similarity float64 [2, 3] from a face's 5 or 68 points onto the template at `size` px."""
+    return similarity(five_points(points), TEMPLATE_112 * (size / 112))
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """An image [H, W, 3] under a matrix [2, 3], bilinear: [size, size, 3]."""
+    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+
+
+def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Rotation, scale and shift that lay points on a target with the least squared error (Umeyama 1991, eq. 40 - 43).
+
+    Args:
+      points: [N, 2].
+      target: [N, 2].
+
+    Returns:
+      float64 [2, 3], which takes (x, y, 1).
+
+    Raises:
+      ValueError: all points are one, or not numbers.
+
+    Example:
+      >>> similarity(np.array([[0, 0], [1, 0]]), np.array([[5, 5], [5, 7]])).round(6).tolist()
+      [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0]]
+    """
+    points, target = np.asarray(points, np.float64), np.asarray(target, np.float64)
+    if not np.isfinite(points).all() or not np.ptp(points, axis=0).any():
+        raise ValueError("points of the face that are missing, or all the same")
+    mean, target_mean = points.mean(0), target.mean(0)
+    centred = points - mean
+    u, s, vt = np.linalg.svd((target - target_mean).T @ centred)
+    sign = np.array([1, np.linalg.det(u) * np.linalg.det(vt)])  # a rotation, not a reflection
+    rotation = u @ np.diag(sign) @ vt * ((s * sign).sum() / (centred**2).sum())
+    return np.concatenate([rotation, (target_mean - rotation @ mean)[:, None]], axis=1)
