@@ -35,6 +35,10 @@ def test_chain(monkeypatch, tmp_path, capsys):
         assert config.initialize_from.landmark_network == str(tmp_path / "part_fvit")
         assert config.initialize_from.transformer == (str(tmp_path / "lafs") if "pre-trained" in name else "random")
         assert config.optimizer.groups == "layer_decay"
+        people, images = config.classifier.num_classes, config.data.images_per_class
+        # No epoch has more steps than it is said to have: all compile the same schedules into their steps.
+        assert people * images // config.batch_size <= config.min_steps_per_epoch == lafs_chain.STEPS_PER_EPOCH
+        assert config.epochs == lafs_chain.EPOCHS
 
     assert list(calls) == list(lafs_chain.configs(tmp_path))
     rows = json.loads((tmp_path / "few_shot.json").read_text())
