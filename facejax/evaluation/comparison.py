@@ -41,7 +41,7 @@ def compare(untrained: Mapping[str, float], trained: Mapping[str, float]) -> lis
 def format_table(rows: list[Row]) -> str:
     """Plain text in aligned columns, which it explains; degrees and the like with 2 decimals, fractions with 4."""
     if not rows:
-        return "Nothing was evaluated: the images have no labels that config.evaluations asks for."
+        return "Nothing was evaluated: the images lack the labels that config.evaluations asks for, or have too few."
 
     def number(metric, value, sign=""):
         if value is None:
