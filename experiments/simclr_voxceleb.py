@@ -17,6 +17,7 @@ def get_config(arg=None):
     config.batches = dict(face=config.batches.face)
     config.batch_size = config.batches.face
     del config.decoder_warmup_epochs
+    config.loss = dict(temperature=config.loss.temperature, dynamic_weights=False)  # there is one contrast
     config.view = dict(crop_scale=(0.2, 1.0), flip=0.5)
     config.augmentation.gradient_probability = 0.0
     return config

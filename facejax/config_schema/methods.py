@@ -210,14 +210,19 @@ class PCLModel(Section):
     decoder_size: PositiveCount = key("side of the decoded image, pixels, a power of two from 4 on")
 
 
-class PCLLoss(Section):
+class ContrastLoss(Section):
+    """What PCL's losses and SimCLR's share."""
+
+    temperature: Positive = key("temperature of the contrasts")
+    dynamic_weights: Switch = key("weight the contrasts by how fast they fall, from the third epoch on; else by 1")
+
+
+class PCLLoss(ContrastLoss):
     """PCL's losses."""
 
     noise: NonNegative = key("standard deviation of the noise on the images that are decoded again")
-    temperature: Positive = key("temperature of both contrasts")
     mixing: Positive = key("parameter of the beta distribution, above 0.5, that mixes negatives in pairs")
     pose_negatives: PositiveCount = key("augmentations of each mirror image, the negatives of a pose")
-    dynamic_weights: Switch = key("weight the contrasts by how fast they fall, from the third epoch on; else by 1")
     negatives_of: Literal[*pcl.NEGATIVES_OF] = key(
         "whose mirror image a pose is compared with: its own image's, or all images' as in the official code"
     )
@@ -239,7 +244,6 @@ class Contrast(Experiment):
     data: PCLData = key("records to train on")
     augmentation: PCLAugmentation = key("random colours and sharpness of the views of both contrasts")
     model: PCLModel = key("the network")
-    loss: PCLLoss = key("the losses")
     optimizer: PCLAdam = key("the optimizer")
 
     def check_together(self) -> None:
@@ -260,8 +264,6 @@ class Contrast(Experiment):
                 f"config.image_size = {self.image_size}: too small for the network, which halves it four times; at "
                 f"least {SMALLEST_IMAGE} px are needed"
             )
-        if self.loss.mixing <= 0.5:
-            raise UserError(f"config.loss.mixing = {self.loss.mixing:g}: must be above 0.5; the paper has 1.6")
         size = self.model.decoder_size
         if size < 4 or size & (size - 1):
             raise UserError(f"config.model.decoder_size = {size}: must be a power of two, 4 or more")
@@ -273,10 +275,13 @@ class PCL(Contrast):
     method: Literal["pcl"] = key("what is learned")
     decoder_warmup_epochs: Count = key("epochs at the start in which only the decoder's update is made")
     batches: Batches = key("records of each update of a step")
+    loss: PCLLoss = key("the losses")
 
     def check_together(self) -> None:
-        """A decoder to warm up."""
+        """Mixed negatives that differ, a decoder to warm up."""
         super().check_together()
+        if self.loss.mixing <= 0.5:
+            raise UserError(f"config.loss.mixing = {self.loss.mixing:g}: must be above 0.5; the paper has 1.6")
         if self.decoder_warmup_epochs and not self.batches.decoder:
             raise UserError(
                 f"config.decoder_warmup_epochs = {self.decoder_warmup_epochs}: there is no decoder to warm up, since "
@@ -289,6 +294,7 @@ class SimCLR(Contrast):
 
     method: Literal["simclr"] = key("what is learned")
     batches: FaceBatches = key("records of the only update of a step")
+    loss: ContrastLoss = key("the loss")
     view: Crop = key("random crop and flip of both views")
 
 

@@ -1,0 +1,118 @@
+"""Every key of a config is read by a run: traced, with what a step and an encoder compute left out."""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import pytest
+import smaller_experiments
+import tiny_experiment
+
+from experiments import simclr_voxceleb
+from facejax import methods, train
+from facejax.evaluator import Evaluator
+
+# Read for evaluations, which are left out here (test_config_schema.py), and for rendering (test_embedded.py).
+ELSEWHERE = ("evaluations.", "synthetic_faces.")
+
+
+class Traced(ml_collections.ConfigDict):
+    """A config that notes which of its values are read."""
+
+    def __getitem__(self, key):
+        value = super().__getitem__(key)
+        if not isinstance(value, Traced):
+            object.__getattribute__(self, "read").add(object.__getattribute__(self, "prefix") + key)
+        return value
+
+
+def traced(config, read, prefix=""):
+    copy = Traced()
+    for name, value in (("read", read), ("prefix", prefix)):
+        object.__setattr__(copy, name, value)
+    for key in config:
+        inner = isinstance(config[key], ml_collections.ConfigDict)
+        copy[key] = traced(config[key], read, f"{prefix}{key}.") if inner else config[key]
+    return copy
+
+
+def keys(config, prefix=""):
+    for key in config:
+        if isinstance(config[key], ml_collections.ConfigDict):
+            yield from keys(config[key], f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def simclr():
+    config = simclr_voxceleb.get_config("demo")
+    smaller_experiments.simclr(config)
+    config.epochs = 2
+    config.data.hierarchy = ("identity",)
+    return config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("records") / "tiny"
+    tiny_experiment.write_records(folder)
+    return folder
+
+
+@pytest.fixture
+def without_computing(monkeypatch):
+    """Steps and encoders are traced and give zeros; what would read a config as a whole does not."""
+    monkeypatch.setattr(train, "check_workdir", lambda workdir, config: "")
+    monkeypatch.setattr(train, "claim_workdir", lambda workdir, config: None)
+    prepare_state, check = train.prepare_state, train.check
+
+    def zeros(tree):
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) if x is not None else None, tree)
+
+    def prepare(config, method, mesh, batch):
+        _, abstract = prepare_state(config, method, mesh, batch)
+        return lambda: zeros(abstract), abstract
+
+    def compile_step(method, mesh, batch, abstract_state):
+        with jax.set_mesh(mesh):
+            _, metrics = jax.eval_shape(method.train_step, abstract_state, batch, jax.random.key(0))
+        return lambda state, batch, rng: (state.replace(step=state.step + 1), zeros(metrics))
+
+    def evaluate(self, step, state):
+        variables, images = self._method.evaluated(state), self._faces
+        jax.eval_shape(self._method.encode, variables, images)
+        if self._method.pictures:
+            jax.eval_shape(self._method.pictures, variables, images)
+        return {}
+
+    monkeypatch.setattr(train, "prepare_state", prepare)
+    monkeypatch.setattr(train, "compile_step", compile_step)
+    monkeypatch.setattr(train, "check", lambda config: check(plain(config)))
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+
+
+def plain(config):
+    """A copy of a traced config that is not traced, without a trace of being copied."""
+    read = object.__getattribute__(config, "read")
+    before = set(read)
+    copy = ml_collections.ConfigDict(config.to_dict())
+    read &= before
+    return copy
+
+
+@pytest.mark.parametrize("method", sorted(methods.METHODS))
+def test_every_key(method, folder, monkeypatch, tmp_path, without_computing):
+    tiny_experiment.shorten_networks(monkeypatch)
+    config = simclr() if method == "simclr" else getattr(tiny_experiment, method)()
+    config.image_size = tiny_experiment.SIZE
+    config.data.update(folder=str(folder), image_size=tiny_experiment.SIZE)
+    if method == "lafs":
+        config.data.class_share = 0.5
+    config.evaluations = ml_collections.ConfigDict()
+    if "synthetic_faces" in config:
+        del config.synthetic_faces
+    read = set()
+    for groups in ("end_to_end", "layer_decay") if method == "supervised" else (None,):
+        if groups:
+            config.optimizer.groups = groups
+        train.train(traced(config, read), str(tmp_path / f"run_{groups}"))
+    assert {key for key in keys(config) if not key.startswith(ELSEWHERE)} - read == set()
