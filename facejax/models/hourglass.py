@@ -1,0 +1,193 @@
+"""The stacked hourglass that STAR finds landmarks with: coordinates as channels, maps of facial edges as attention."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from facejax.models.batch_norm import BatchNorm
+from facejax.models.initializers import uniform_fan_in
+from facejax.models.precision import wide
+
+STEM_WIDTH = 128
+BOUNDARY = 0.05  # of the last landmark's heatmap; above it a cell's coordinates are told once more
+
+
+def edge_weights(edges: Sequence[Sequence[int]], num_points: int) -> tuple[np.ndarray, np.ndarray]:
+    """How a map for each point is summed from maps of edges: float32 weights [E, P] and bias [P].
+
+    A point has the sum of the edges that it lies on; one that lies on none has 1 everywhere.
+    """
+    weights = np.zeros((len(edges), num_points), np.float32)
+    for number, points in enumerate(edges):
+        weights[number, list(points)] = 1
+    return weights, (~weights.any(0)).astype(np.float32)
+
+
+def _conv(x, features: int, size: int = 1, stride: int = 1, *, dtype, name: str):
+    init = uniform_fan_in(x.shape[-1] * size**2)
+    padding = [(size // 2, size // 2)] * 2
+    kernel = (size, size)
+    conv = nn.Conv(features, kernel, stride, padding=padding, kernel_init=init, bias_init=init, dtype=dtype, name=name)
+    return conv(x)
+
+
+def _coordinates(height: int, width: int) -> np.ndarray:
+    """Row and column in [-1, 1], and distance from the centre over its maximum: float64 [H, W, 3]."""
+    row, column = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    radius = np.hypot(row, column)
+    return np.stack([row, column, radius / radius.max()], axis=-1)
+
+
+def _with_coordinates(x, heatmaps=None):
+    """x [B, H, W, C] and 3 channels of coordinates; given heatmaps, 2 more, of the cells where the last one is high."""
+    coordinates = jnp.broadcast_to(jnp.asarray(_coordinates(*x.shape[1:3]), x.dtype), (*x.shape[:3], 3))
+    channels = [x, coordinates]
+    if heatmaps is not None:
+        channels.append(jnp.where(heatmaps[..., -1:] > BOUNDARY, coordinates[..., :2], 0))
+    return jnp.concatenate(channels, axis=-1)
+
+
+def soft_argmax(heatmaps: jax.Array) -> jax.Array:
+    """Means (x, y) in [-1, 1] of heatmaps [B, H, W, P], which need not sum to 1: [B, P, 2]."""
+    height, width = heatmaps.shape[1:3]
+    total = jnp.maximum(heatmaps.sum((1, 2)), 1e-6)
+    x, y = (jnp.linspace(-1, 1, size, dtype=heatmaps.dtype)[:, None] for size in (width, height))
+    return jnp.stack([(heatmaps.sum(1) * x).sum(1), (heatmaps.sum(2) * y).sum(1)], axis=-1) / total[..., None]
+
+
+class ResidualBlock(nn.Module):
+    """Normalised before each of three convolutions, 1x1, 3x3 and 1x1; a convolution as shortcut where widths differ."""
+
+    features: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        """[B, H, W, C] -> [B, H, W, features]."""
+
+        def layer(number, y, features, size):
+            y = nn.relu(BatchNorm(dtype=self.dtype, name=f"norm{number}")(y, train))
+            return _conv(y, features, size, dtype=self.dtype, name=f"conv{number}")
+
+        y = layer(1, x, self.features // 2, 1)
+        y = layer(2, y, self.features // 2, 3)
+        y = layer(3, y, self.features, 1)
+        if x.shape[-1] != self.features:
+            x = _conv(x, self.features, dtype=self.dtype, name="shortcut")
+        return x + y
+
+
+class Hourglass(nn.Module):
+    """Halves the grid `levels` times and doubles it again, with a residual block across at each size."""
+
+    levels: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        """[B, H, W, C] -> [B, H, W, C]; H and W are multiples of 2^levels."""
+
+        def block(name):
+            return ResidualBlock(x.shape[-1], self.dtype, name=name)
+
+        inner = Hourglass(self.levels - 1, self.dtype, name="inner") if self.levels > 1 else block("inner")
+        y = block("down")(nn.max_pool(x, (2, 2), (2, 2)), train)
+        y = block("up")(inner(y, train), train)
+        return block("across")(x, train) + y.repeat(2, axis=1).repeat(2, axis=2)
+
+
+class Stack(nn.Module):
+    """One hourglass, its maps, and what the next one gets."""
+
+    num_points: int
+    edges: tuple[tuple[int, ...], ...]
+    levels: int
+    is_last: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x, heatmaps, train: bool):
+        """x [B, h, w, C] and the heatmaps [B, h, w, P] of the stack before (None: the first) -> the same, and maps."""
+        width = x.shape[-1]
+        y = _conv(_with_coordinates(x, heatmaps), width, dtype=self.dtype, name="coordinates")
+        y = Hourglass(self.levels, self.dtype, name="hourglass")(y, train)
+        y = ResidualBlock(width, self.dtype, name="block")(y, train)
+        y = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(_conv(y, width, dtype=self.dtype, name="conv"), train))
+
+        def head(name, features):
+            return _conv(y, features, dtype=self.dtype, name=name).astype(wide(self.dtype))
+
+        heatmaps = nn.relu(_instance_norm(head("heatmaps", self.num_points)))
+        pointmaps = nn.sigmoid(head("pointmaps", self.num_points))
+        edgemaps = nn.sigmoid(head("edgemaps", len(self.edges)))
+        weights, bias = edge_weights(self.edges, self.num_points)
+        # "highest": accelerators round what they multiply to bfloat16 otherwise.
+        attention = jnp.einsum("bhwe,ep->bhwp", edgemaps, weights.astype(edgemaps.dtype), precision="highest") + bias
+        maps = {"heatmaps": attention * pointmaps * heatmaps, "pointmaps": pointmaps, "edgemaps": edgemaps}
+        if not self.is_last:
+            merged = {"features": y, "heatmaps": heatmaps, "pointmaps": pointmaps, "edgemaps": edgemaps}
+            x = x + sum(_conv(z, width, dtype=self.dtype, name=f"merge_{name}") for name, z in merged.items())
+        return x, heatmaps, maps
+
+
+def _instance_norm(x):
+    """Every channel of every image to mean 0 and variance 1."""
+    centred = x - x.mean((1, 2), keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean((1, 2), keepdims=True) + 1e-5)
+
+
+class StackedHourglass(nn.Module):
+    """Landmarks by a stack of hourglasses, each of which sees the maps of the one before.
+
+    A stack has a heatmap for each point, and sigmoid maps of points and of edges. The heatmap that a landmark is the
+    mean of is the product of the three, where a point takes part in the edges that it lies on.
+
+    Source: Zhou et al., "STAR loss", CVPR 2023, arXiv 2306.02763, official code `StackedHGNetV1`; the maps of edges are
+    those of Huang et al., "ADNet", ICCV 2021, arXiv 2109.05721.
+
+    Attributes:
+      num_points: P.
+      edges: the points of each of E edges, such as `facejax.data.landmark_targets.EDGES` has.
+      width: channels of the hourglasses; 256 is the published network.
+      num_stacks: S.
+      num_levels: halvings within an hourglass.
+      dtype: type of the computation; parameters, statistics, maps and landmarks are float32.
+    """
+
+    num_points: int
+    edges: tuple[tuple[int, ...], ...]
+    width: int = 256
+    num_stacks: int = 4
+    num_levels: int = 4
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, train: bool):
+        """Images to landmarks and maps of every stack.
+
+        Args:
+          images: [B, H, W, 3] in [-1, 1]; H and W are multiples of 4 * 2^num_levels. The official weights want BGR.
+          train: normalise by the batch, not by running statistics.
+
+        Returns:
+          "landmarks" [S, B, P, 2], (x, y) in [-1, 1]; those of the last stack are the answer.
+          "heatmaps" [S, B, P, H/4, W/4], not normalised, "pointmaps" of the same shape, "edgemaps" [S, B, E, H/4, W/4].
+        """
+        x = _with_coordinates(images.astype(self.dtype))
+        x = _conv(x, STEM_WIDTH // 2, 7, 2, dtype=self.dtype, name="stem_conv")
+        x = nn.relu(BatchNorm(dtype=self.dtype, name="stem_norm")(x, train))
+        x = ResidualBlock(STEM_WIDTH, self.dtype, name="stem_block0")(x, train)
+        x = nn.max_pool(x, (2, 2), (2, 2))
+        x = ResidualBlock(STEM_WIDTH, self.dtype, name="stem_block1")(x, train)
+        x = ResidualBlock(self.width, self.dtype, name="stem_block2")(x, train)
+        heatmaps, outputs = None, []
+        for number in range(self.num_stacks):
+            last = number == self.num_stacks - 1
+            stack = Stack(self.num_points, self.edges, self.num_levels, last, self.dtype, name=f"stack{number}")
+            x, heatmaps, maps = stack(x, heatmaps, train)
+            landmarks = soft_argmax(maps["heatmaps"])
+            outputs.append({"landmarks": landmarks} | {name: z.transpose(0, 3, 1, 2) for name, z in maps.items()})
+        return jax.tree.map(lambda *stacks: jnp.stack(stacks), *outputs)
