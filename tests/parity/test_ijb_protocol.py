@@ -98,4 +98,5 @@ def test_alignment(vectors, lists):
     bgr = np.round(127.5 + 127.5 * waves).astype(np.uint8)
     blob = align.align_with_mirror(bgr[:, :, ::-1], landmarks[0]).transpose(0, 3, 1, 2)
     difference = np.abs(blob.astype(int) - vectors["align/blob0"])
-    assert difference.max() <= 2, difference.max()  # grey levels: OpenCV 4 and 5 round differently
+    # In grey levels. OpenCV 4 rounds positions to 1/32 pixel, which is up to 4 levels at the black border.
+    assert difference.max() <= 4 and (difference > 2).mean() < 0.01
