@@ -102,11 +102,19 @@ class Skipped:
 
 @dataclasses.dataclass(frozen=True)
 class SplitSummary:
-    """What was written for one split."""
+    """What was written for one split.
+
+    Attributes:
+      shard_lengths: records in each shard.
+      num_bytes: of all records.
+      skipped: what stood in the place of examples.
+      uneven: number of an example and of its records, for each that gave none or several.
+    """
 
     shard_lengths: list[int]
     num_bytes: int
     skipped: list[Skipped]
+    uneven: list[tuple[int, int]]
 
     @property
     def num_records(self) -> int:
@@ -121,11 +129,13 @@ class _Shard:
     length: int = 0
     num_bytes: int = 0
     skipped: list[Skipped] = dataclasses.field(default_factory=list)
+    uneven: list[tuple[int, int]] = dataclasses.field(default_factory=list)
 
     @classmethod
     def from_json(cls, text: str) -> "_Shard":
         content = json.loads(text)
-        return cls(content["length"], content["num_bytes"], [Skipped(**item) for item in content["skipped"]])
+        skipped, uneven = [Skipped(**item) for item in content["skipped"]], list(map(tuple, content["uneven"]))
+        return cls(content["length"], content["num_bytes"], skipped, uneven)
 
 
 def write(
@@ -133,7 +143,7 @@ def write(
     *,
     name: str,
     features: Mapping[str, Any],
-    splits: Mapping[str, Iterable[Example | Skipped]],
+    splits: Mapping[str, Iterable[Example | list[Example] | Skipped]],
     file_format: FileFormat = "tfrecord",
     version: str = "1.0.0",
     description: str = "",
@@ -167,7 +177,8 @@ def write(
       name: lower case, digits and underscores; shard names begin with it.
       features: a `tfds.features.FeaturesDict` or a dict of features; dtypes as NumPy's. An image is given as its
         encoded bytes (or a path), which are passed through unchanged.
-      splits: split name -> examples. A `Skipped` in the place of an example is counted.
+      splits: split name -> examples. A `Skipped` in the place of an example is counted; a list of examples becomes as
+        many records.
       file_format: "tfrecord" or "array_record".
       version: the data set's version, "major.minor.patch".
       description: with `homepage`, `citation` and `license`: for `dataset_info.json`.
@@ -320,7 +331,8 @@ def _write_splits(
         if not sum(lengths):
             because = f": all {len(skipped)} were skipped, the first because of {skipped[0].reason}" if skipped else ""
             raise UserError(f"split '{split}' of {name} has no records{because}; check the source")
-        summaries[split] = SplitSummary(lengths, sum(shard.num_bytes for shard in shards[split]), skipped)
+        uneven = [pair for shard in shards[split] for pair in shard.uneven]
+        summaries[split] = SplitSummary(lengths, sum(shard.num_bytes for shard in shards[split]), skipped, uneven)
     return summaries
 
 
@@ -330,7 +342,7 @@ def _shard_layout(codec: _Codec, split: str, examples: Sequence[Example], shard_
         raise UserError(f"split '{split}' has no records; check the source")
     indices = sorted({int(i) for i in np.linspace(0, len(examples) - 1, _NUM_SAMPLES)})
     samples = [_encode(codec, split, i, examples[i]) for i in indices]
-    sizes = [len(sample) for sample in samples if isinstance(sample, bytes)]
+    sizes = [sum(map(len, sample)) for sample in samples if not isinstance(sample, Skipped)]
     num_shards = round(len(examples) * np.mean(sizes) / shard_bytes) if sizes else 1
     num_shards = min(max(1, num_shards), len(examples))
     return {
@@ -339,11 +351,11 @@ def _shard_layout(codec: _Codec, split: str, examples: Sequence[Example], shard_
     }
 
 
-def _encode(codec: _Codec, split: str, i: int, example: Example | Skipped) -> bytes | Skipped:
+def _encode(codec: _Codec, split: str, i: int, example: Example | list[Example] | Skipped) -> list[bytes] | Skipped:
     if isinstance(example, Skipped):
         return example
     try:
-        return codec.encode(example)
+        return [codec.encode(each) for each in (example if isinstance(example, list) else [example])]
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:  # TFDS: any of these
         raise UserError(f"split '{split}', example {i} does not fit the features: {error}") from error
 
@@ -420,7 +432,7 @@ def _write_shard(
     path: epath.Path,
     features: tfds.features.FeaturesDict,
     split: str,
-    examples: Sequence[Example | Skipped],
+    examples: Sequence[Example | list[Example] | Skipped],
     start: int,
     end: int,
     file_format: FileFormat,
@@ -429,19 +441,22 @@ def _write_shard(
     codec, shard = _Codec(features), _Shard()
     with _open_writer(path, file_format) as append:
         for i in range(start, end):
-            _add(shard, append, _encode(codec, split, i, examples[i]))
+            _add(shard, append, i, _encode(codec, split, i, examples[i]))
             advance()
     write_atomically(_sidecar(path), json.dumps(dataclasses.asdict(shard)))
     return shard
 
 
-def _add(shard: _Shard, append: Callable[[bytes], None], record: bytes | Skipped) -> None:
-    if isinstance(record, Skipped):
-        shard.skipped.append(record)
-        return
-    append(record)
-    shard.length += 1
-    shard.num_bytes += len(record)
+def _add(shard: _Shard, append: Callable[[bytes], None], i: int, encoded: list[bytes] | Skipped) -> None:
+    if isinstance(encoded, Skipped):
+        shard.skipped.append(encoded)
+        encoded = []
+    for record in encoded:
+        append(record)
+        shard.num_bytes += len(record)
+    shard.length += len(encoded)
+    if len(encoded) != 1:
+        shard.uneven.append((i, len(encoded)))
 
 
 def _write_stream(partial, name, codec, split, examples, file_format, shard_bytes) -> list[_Shard]:
@@ -455,7 +470,7 @@ def _write_stream(partial, name, codec, split, examples, file_format, shard_byte
             temporaries.append(path)
             with _open_writer(path, file_format) as append:
                 for j, following in itertools.chain([(i, example)], numbered):
-                    _add(shard, append, _encode(codec, split, j, following))
+                    _add(shard, append, j, _encode(codec, split, j, following))
                     progress.update()
                     if shard.num_bytes >= shard_bytes:
                         break

@@ -113,6 +113,29 @@ def test_round_trip(tmp_path, file_format):
         train[45]
 
 
+class Several(Examples):
+    """Example i is i % 3 of them, but for those that are skipped."""
+
+    def __getitem__(self, i):
+        example = super().__getitem__(i)
+        return example if isinstance(example, records.Skipped) else [example] * (i % 3)
+
+
+@pytest.mark.parametrize("as_sequence", [True, False])
+def test_an_example_may_be_several(tmp_path, as_sequence):
+    def splits(**options):
+        return {"train": Several(50, **options) if as_sequence else map(Several(50, **options).__getitem__, range(50))}
+
+    expected = [i for i in range(50) if i % 10 != 3 for _ in range(i % 3)]
+    with pytest.raises(KeyboardInterrupt):
+        _write(tmp_path / "data", splits(fail_at=45))
+    summary = _write(tmp_path / "data", splits())["train"]
+    source = records.open_split(tmp_path / "data", "train")
+    assert [source[i]["name"] for i in range(len(source))] == [_example(i)["name"] for i in expected]
+    assert summary.num_records == len(expected) and len(summary.shard_lengths) > 1
+    assert summary.uneven == [(i, 0 if i % 10 == 3 else i % 3) for i in range(50) if i % 10 == 3 or i % 3 != 1]
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_tfds_finds_its_way(tmp_path, file_format):
     summaries = _write(tmp_path / "data", file_format=file_format, description="Faces.", version="1.2.3")
