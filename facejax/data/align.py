@@ -10,25 +10,34 @@ TEMPLATE_112 = np.array(
 )
 
 
-def align(image: np.ndarray, points: np.ndarray, size: int = 112) -> np.ndarray:
-    """A face on the template: rotated, scaled and shifted by its points, black where the image ends.
+def align(image: np.ndarray, five_points: np.ndarray, size: int = 112) -> np.ndarray:
+    """A face on the template of recognition: rotated, scaled and shifted by its points, black where the image ends.
+
+    The similarity has the least squared error over the five points (Umeyama 1991, eq. 40 - 43), as in ArcFace's
+    alignment (Deng et al. 2019, https://arxiv.org/abs/1801.07698); pixels are interpolated bilinearly.
 
     Args:
-      image: uint8 [H, W, 3].
-      points: x and y in pixels, [5, 2] or [68, 2], see `five_points`.
-      size: side of the result S in pixels.
+      image: uint8 [H, W, 3], RGB.
+      five_points: [5, 2], x and y in pixels, (0, 0) being the centre of the top left one: eyes, nose tip and corners of
+        the mouth, from the viewer's left to right. Or iBUG's [68, 2], of which these five are taken.
+      size: side of the result S in pixels; the template grows with it.
 
     Returns:
-      uint8 [S, S, 3].
+      uint8 [S, S, 3], RGB.
 
     Raises:
-      ValueError: neither 5 nor 68 points, or they are all one, or not numbers.
+      ValueError: the image is something else; neither 5 nor 68 points, or they are all one, or not numbers.
 
     Example:
-      >>> align(np.full((112, 112, 3), 9, np.uint8), TEMPLATE_112)[56, 56].tolist()
-      [9, 9, 9]
+      >>> image = np.full((112, 112, 3), 9, np.uint8)
+      >>> face = align(image, [[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]])
+      >>> face.shape, face[56, 56].tolist()
+      ((112, 112, 3), [9, 9, 9])
     """
-    return warp(image, onto_template(points, size), size)
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"image of the face: expected uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
+    return warp(image, onto_template(five_points, size), size)
 
 
 def align_with_mirror(image: np.ndarray, points: np.ndarray, size: int = 112) -> np.ndarray:

@@ -1,7 +1,11 @@
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
 
+import facejax
 from facejax.data import align
 
 POINTS = np.array([[30.0, 40.0], [60.0, 35.0], [47.0, 55.0], [38.0, 72.0], [62.0, 68.0]])
@@ -33,6 +37,37 @@ def test_a_face_and_its_mirror_image():
     np.testing.assert_array_equal(mirror[:, ::-1], face)
     assert (face != mirror).mean() > 0.5
     assert align.align(image, POINTS, 224).shape == (224, 224, 3)
+
+
+def test_public_name_is_imported_when_it_is_asked_for():
+    assert facejax.align is align.align and "align" in dir(facejax)
+    with pytest.raises(AttributeError, match="module 'facejax' has no attribute 'allign'"):
+        facejax.allign  # noqa: B018
+    code = "import sys, facejax; print(*sys.modules); facejax.align; print(*sys.modules)"
+    before, after = subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()
+    assert not {"cv2", "numpy", "jax"} & set(before.split())
+    assert {"cv2", "numpy"} < set(after.split()) and "jax" not in after.split()
+
+
+def test_points_land_on_the_template_in_pixels():
+    """Dots at a turned template's points: where they are afterwards, and black where the image ends."""
+    points = align.TEMPLATE_112 @ np.array([[0.8, -0.4], [0.4, 0.8]]) + (20, 70)
+    image = np.zeros((200, 180, 3), np.uint8)
+    image[..., 1] = 50
+    for x, y in points.round().astype(int):
+        image[y - 2 : y + 3, x - 2 : x + 3] = 255
+    face = facejax.align(image, points.tolist())
+    assert face.shape == (112, 112, 3) and face.dtype == np.uint8
+    for x, y in align.TEMPLATE_112.round().astype(int):
+        assert (face[y, x] == 255).all()
+    shifted = facejax.align(image, points + 60)
+    assert shifted[0, 0].tolist() == [0, 50, 0] and shifted[-1, -1].tolist() == [0, 0, 0]
+
+
+def test_what_is_no_image():
+    for image in (np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3))):
+        with pytest.raises(ValueError, match=r"expected uint8 \[H, W, 3\], got"):
+            facejax.align(image, POINTS)
 
 
 def test_eyes_of_68_points_are_the_means_of_their_corners():
