@@ -32,7 +32,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tqdm import tqdm
 
-from data_prep import pictures, sources
+from data_prep import face_detection, pictures, sources
 from data_prep.sources import printable
 from facejax import paths, processors
 from facejax.data import few_shot, records
@@ -45,6 +45,7 @@ PEOPLE = {"identity": tfds.features.Scalar(np.int64), "name": tfds.features.Text
 
 _SHOWN = 10  # skipped files that the summary prints
 _SHOWN_CLASSES = 50
+_MAX_CROP = 4  # of a detector's box
 _FEW = 10_000  # images that one process converts sooner than others start
 
 
@@ -140,6 +141,7 @@ class Dataset:
       identity: field, an integer or a ClassLabel, of which --shots and --identity_fraction draw; None: none.
       has_box: items may have a box: there is --crop.
       has_points: items may have five points: there is --align.
+      finds_faces: items are pictures with faces somewhere in them: there are --align and --crop, by a detector.
       lists: of the source folder and the arguments, returns further files by name, which are to lie beside the records;
         it is called before anything is converted.
     """
@@ -157,6 +159,7 @@ class Dataset:
     identity: str | None = None
     has_box: bool = False
     has_points: bool = False
+    finds_faces: bool = False
     lists: Callable[[Path, argparse.Namespace], Mapping[str, bytes]] = lambda source, args: {}
 
 
@@ -229,33 +232,36 @@ def _some(names: Sequence[str]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Maker:
-    """Makes the example of an item."""
+    """Makes the examples of an item."""
 
     source: Path
     change: pictures.Change
+    find: face_detection.Finder | None
     positions: Sequence[str]
     boxes: Sequence[str]
     identity: str | None  # the field that is counted anew, from 0
     kept_identities: np.ndarray | None
     strict: bool
 
-    def __call__(self, item: Item | Skipped) -> dict[str, Any] | Skipped:
+    def __call__(self, item: Item | Skipped) -> list[dict[str, Any]] | Skipped:
         if isinstance(item, Skipped):
             return item
         where = printable(item.image.name)
         try:
-            data, matrix = pictures.convert(
-                item.image.read(self.source),
-                self.change,
-                box=item.box,
-                points=item.points,
-                channel_order=item.channel_order,
-            )
+            return [self._example(item, where, *converted) for converted in self._convert(item)]
         except (ValueError, OSError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
             if self.strict:
                 raise UserError(f"{where}: {reason}") from error
             return Skipped(where, reason)
+
+    def _convert(self, item: Item) -> list[tuple[bytes, np.ndarray]]:
+        image, order = item.image.read(self.source), item.channel_order
+        if self.find:
+            return pictures.convert_faces(image, self.change, self.find, channel_order=order)
+        return [pictures.convert(image, self.change, box=item.box, points=item.points, channel_order=order)]
+
+    def _example(self, item: Item, where: str, data: bytes, matrix: np.ndarray) -> dict[str, Any]:
         labels = dict(item.labels)
         for field in self.positions:
             labels[field] = pictures.move(labels[field], matrix).astype(np.float32)
@@ -274,7 +280,7 @@ class _Examples(Sequence):
         spans = listing.spans()[chosen]
         np.save(self._spans_path, spans)
         self._length, self._spans, self._file = len(spans), None, None  # the last two: opened when needed
-        settings = repr((make.change, make.kept_identities)).encode() + spans.tobytes()
+        settings = repr((make.change, make.find, make.kept_identities)).encode() + spans.tobytes()
         self.fingerprint = hashlib.sha256(listing.digest.digest() + settings).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -283,17 +289,13 @@ class _Examples(Sequence):
     def __len__(self) -> int:
         return self._length
 
-    def items(self, indices: Iterable[int]) -> Iterator[Item | Skipped]:
-        """What was listed."""
+    def __getitem__(self, i: int) -> list[dict[str, Any]] | Skipped:
         if self._spans is None:
             self._spans = np.asarray(np.load(self._spans_path, mmap_mode="r"))
             self._file = open(self.path, "rb", buffering=0)
-        for i in indices:
-            start, end = self._spans[i].tolist()
-            yield pickle.loads(os.pread(self._file.fileno(), end - start, start))  # our own file, written by this run
-
-    def __getitem__(self, i: int) -> dict[str, Any] | Skipped:
-        return self.make(next(self.items([i])))
+        start, end = self._spans[i].tolist()
+        item = pickle.loads(os.pread(self._file.fileno(), end - start, start))  # our own file, written by this run
+        return self.make(item)
 
 
 # --- Converting ---
@@ -317,6 +319,7 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--source={args.source}: no such folder{ask}")
     records.check_free(out, "--out")
     change = _change(dataset, args)
+    find = face_detection.finder(args) if dataset.finds_faces else None
     features, splits = dataset.read(source, args)
     lists = dataset.lists(source, args)
     if args.split:
@@ -337,7 +340,7 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
                     f"--source={args.source}: no images for the split '{split}'; it should hold {dataset.layout}"
                 )
         features, chosen, kept = _choose(dataset, args, features, listings)
-        make = _Maker(source, change, dataset.positions, dataset.boxes, dataset.identity, kept, args.strict)
+        make = _Maker(source, change, find, dataset.positions, dataset.boxes, dataset.identity, kept, args.strict)
         examples = {split: _Examples(listings[split], chosen[split], make) for split in listings}
         workers = args.workers
         if workers is None:
@@ -390,13 +393,16 @@ def _change(dataset: Dataset, args: argparse.Namespace) -> pictures.Change:
     crop, align = getattr(args, "crop", None), getattr(args, "align", False)
     if crop is not None and align:
         raise UserError("--crop and --align cannot both be: alignment cuts the face out")
+    if crop is not None and dataset.finds_faces and not 1 <= crop <= _MAX_CROP:
+        raise UserError(f"--crop={crop:g}: must be 1 (the longer side of the face's box) to {_MAX_CROP} times as long")
     if crop is not None and crop < 0:
         raise UserError(f"--crop={crop}: the margin must not be negative")
     if args.size < 0:
         raise UserError(f"--size={args.size}: must be a number of pixels")
     if not args.shard_mb > 0:
         raise UserError(f"--shard_mb={args.shard_mb:g}: must be above 0")
-    return pictures.Change(crop=crop, align=align, size=args.size, lossless=args.lossless, verify=args.verify)
+    cut = dict(square=crop, smooth=True) if dataset.finds_faces else dict(crop=crop)
+    return pictures.Change(**cut, align=align, size=args.size, lossless=args.lossless, verify=args.verify)
 
 
 def _choose(dataset: Dataset, args: argparse.Namespace, features, listings: Mapping[str, _Listing]):
@@ -426,10 +432,10 @@ def _choose(dataset: Dataset, args: argparse.Namespace, features, listings: Mapp
 
 
 def _summarise(written: records.SplitSummary, examples: _Examples, listing: _Listing, chosen, features) -> dict:
-    counted = {field: np.asarray(values)[chosen] for field, values in listing.counted.items()}
-    if written.skipped:
-        lost = _lost(examples, written.skipped)
-        counted = {field: np.delete(values, lost) for field, values in counted.items()}
+    num_records = np.ones(len(examples), int)
+    for example, number in written.uneven:
+        num_records[example] = number
+    counted = {field: np.repeat(np.asarray(values)[chosen], num_records) for field, values in listing.counted.items()}
     counts = {}
     for field, values in counted.items():
         feature = features[field]
@@ -455,21 +461,14 @@ def _run_with_beam(options: str, tasks: Sequence[Callable[[], Any]]) -> None:
     beam_pipeline.run(tasks, options)
 
 
-def _lost(examples: _Examples, skipped: Sequence[Skipped]) -> list[int]:
-    """The entries without a record: listed as such, or such that could not be made, which their names tell."""
-    listed = {(e.where, e.reason) for e in examples.items(range(len(examples))) if isinstance(e, Skipped)}
-    bad = {item.where for item in skipped if (item.where, item.reason) not in listed}
-    entries = enumerate(examples.items(range(len(examples))))
-    return [i for i, e in entries if isinstance(e, Skipped) or printable(e.image.name) in bad]
-
-
 def _print(name: str, out: epath.Path, summary: Mapping[str, Any]) -> None:
     print(f"{name}: {out}")
     for split, content in summary["splits"].items():
         skipped = content["skipped"]
+        faceless = sum(item["reason"] == face_detection.NO_FACE for item in skipped)
         print(
             f"{split}: {content['records']} records in {content['shards']} shards, {content['bytes'] / 1e6:.1f} MB, "
-            f"{len(skipped)} skipped"
+            f"{len(skipped)} skipped{f', {faceless} of them for want of a face' if faceless else ''}"
         )
         for field, counts in content["counts"].items():
             if isinstance(counts, int):
@@ -509,6 +508,8 @@ def parser(dataset: Dataset) -> argparse.ArgumentParser:
         result.add_argument(
             "--crop", type=float, metavar="MARGIN", help="cut to the face's box and this share around it"
         )
+    if dataset.finds_faces:
+        face_detection.add_arguments(result)
     if dataset.has_points:
         result.add_argument("--align", action="store_true", help="align to the 112 px recognition template (or --size)")
     if dataset.identity:

@@ -1,6 +1,7 @@
 """Photographs in folders: one's own pictures, or any data set that is a tree of images.
 
 python -m data_prep.image_folder --source=DIR --out=DIR [--labels=none|class|identity]
+    [--align|--crop=FACTOR] [--faces=largest|all]
 """
 
 import argparse
@@ -65,6 +66,7 @@ DATASET = conversion.Dataset(
     layout="images, in folders or not",
     description="Images of a folder.",
     identity="identity",
+    finds_faces=True,
     add_arguments=_add_arguments,
 )
 

@@ -2,11 +2,13 @@
 
 import dataclasses
 import struct
+from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
 import simplejpeg
 
+from data_prep.face_detection import Face
 from facejax.data import images
 from facejax.data.align import onto_template, warp
 
@@ -14,6 +16,7 @@ MAX_BYTES = 256 << 20
 JPEG_QUALITY = 95
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_FINER = 32
 _UNMOVED = np.eye(2, 3)
 _PNG_END = b"IEND\xaeB`\x82"
 
@@ -24,14 +27,20 @@ class Change:
 
     Attributes:
       crop: cut to the box of the face, widened on each side by this share of its width and height; None: no cut.
+      square: cut to a square around the middle of the box, this many times as long as its longer side; where the image
+        ends, its border is repeated. None: no cut.
       align: lay the five points of the face on the recognition template.
+      smooth: where alignment shrinks a face, average its pixels. Without, pixels are left out, as in the alignment that
+        recognition's data sets are evaluated with.
       size: a longer side above this is shrunk to it; with `align`, the side of the result. 0: as it is, aligned 112.
       lossless: encode what was changed as PNG; else what came as a JPEG becomes a JPEG of quality 95, 4:4:4.
       verify: decode every image, those too that are passed through.
     """
 
     crop: float | None = None
+    square: float | None = None
     align: bool = False
+    smooth: bool = False
     size: int = 0
     lossless: bool = False
     verify: bool = False
@@ -65,11 +74,10 @@ def convert(
       >>> images.decode(data).shape, matrix[0, 0]
       ((10, 5, 3), np.float64(0.5))
     """
-    is_bytes = isinstance(image, bytes)
-    rgb = None if is_bytes else _as_rgb(image)
-    if is_bytes:
+    if isinstance(image, bytes):
         _check_not_hopeless(image)
-        untouched = change.crop is None and not change.align and channel_order == "rgb" and _needs_no_change(image)
+        cut = change.crop is not None or change.square is not None or change.align
+        untouched = not cut and channel_order == "rgb" and _needs_no_change(image)
         if untouched and change.size:
             height, width = _jpeg_or_png_size(image)
             untouched = max(height, width) <= change.size
@@ -77,14 +85,36 @@ def convert(
             if change.verify:
                 images.decode(image)
             return image, _UNMOVED
-        rgb = images.decode(image)
-    if channel_order == "bgr":
-        rgb = rgb[:, :, ::-1]
-    rgb, matrix = _change_geometry(rgb, change, box, points)
-    rgb = np.ascontiguousarray(rgb)
-    if is_bytes and image[:2] == b"\xff\xd8" and not change.lossless:
-        return simplejpeg.encode_jpeg(rgb, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="444"), matrix
-    return cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes(), matrix
+    rgb, matrix = _change_geometry(_decode(image, channel_order), change, box, points)
+    return _encode(rgb, image, change), matrix
+
+
+def convert_faces(
+    image: bytes | np.ndarray,
+    change: Change,
+    find: Callable[[np.ndarray], Iterable[Face]],
+    *,
+    channel_order: str = "rgb",
+) -> list[tuple[bytes, np.ndarray]]:
+    """`convert`, once for each face that is found in the image.
+
+    Args:
+      image: as for `convert`.
+      change: what to do; cuts a face out.
+      find: of uint8 [H, W, 3], RGB, returns the faces.
+      channel_order: as for `convert`.
+
+    Returns:
+      What `convert` returns, for each face.
+
+    Raises:
+      ValueError: as `convert`, or what `find` raises.
+    """
+    if isinstance(image, bytes):
+        _check_not_hopeless(image)
+    rgb = _decode(image, channel_order)
+    changed = [_change_geometry(rgb, change, face.box, face.points) for face in find(rgb)]
+    return [(_encode(face, image, change), matrix) for face, matrix in changed]
 
 
 def move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -97,6 +127,18 @@ def move_box(box, matrix: np.ndarray) -> np.ndarray:
     x1, y1, x2, y2 = np.moveaxis(np.asarray(box, np.float64), -1, 0)
     corners = move(np.stack([np.stack(c, -1) for c in ((x1, y1), (x2, y1), (x1, y2), (x2, y2))], -2), matrix)
     return np.concatenate([corners.min(-2), corners.max(-2)], axis=-1)
+
+
+def _decode(image: bytes | np.ndarray, channel_order: str) -> np.ndarray:
+    rgb = images.decode(image) if isinstance(image, bytes) else _as_rgb(image)
+    return np.ascontiguousarray(rgb[:, :, ::-1]) if channel_order == "bgr" else rgb
+
+
+def _encode(rgb: np.ndarray, original: bytes | np.ndarray, change: Change) -> bytes:
+    if isinstance(original, bytes) and original[:2] == b"\xff\xd8" and not change.lossless:
+        rgb = np.ascontiguousarray(rgb)
+        return simplejpeg.encode_jpeg(rgb, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="444")
+    return cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes()
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:
@@ -142,13 +184,19 @@ def _change_geometry(rgb: np.ndarray, change: Change, box, points) -> tuple[np.n
             raise ValueError("has no five points to align it by")
         side = change.size or 112
         matrix = onto_template(points, side)
-        return warp(rgb, matrix, side), matrix
+        return (_warp_smoothly if change.smooth else warp)(rgb, matrix, side), matrix
     matrix = _UNMOVED.copy()
-    if change.crop is not None:
+    if change.crop is not None or change.square is not None:
         if box is None:
             raise ValueError("has no box of the face to crop it to")
-        left, top, right, bottom = _widened(box, change.crop, rgb.shape)
-        rgb, matrix[:, 2] = rgb[top:bottom, left:right], (-left, -top)
+        if change.square is None:
+            left, top, right, bottom = _widened(box, change.crop, rgb.shape)
+            rgb = rgb[top:bottom, left:right]
+        else:
+            left, top, side = _square(box, change.square)
+            rows, columns = np.arange(top, top + side), np.arange(left, left + side)
+            rgb = rgb[np.ix_(rows.clip(0, rgb.shape[0] - 1), columns.clip(0, rgb.shape[1] - 1))]
+        matrix[:, 2] = -left, -top
     height, width = rgb.shape[:2]
     longer = max(height, width)
     if change.size and longer > change.size:
@@ -156,6 +204,23 @@ def _change_geometry(rgb: np.ndarray, change: Change, box, points) -> tuple[np.n
         rgb = cv2.resize(rgb, new, interpolation=cv2.INTER_AREA)
         matrix = np.diag([new[0] / width, new[1] / height]) @ matrix
     return rgb, matrix
+
+
+def _warp_smoothly(rgb: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+    """`warp`, at a multiple of the size that keeps the image's resolution, of which squares are averaged."""
+    finer = min(_MAX_FINER, max(1, round(1 / np.sqrt(np.linalg.det(matrix[:, :2])))))
+    fine = matrix * finer
+    fine[:, 2] += (finer - 1) / 2  # a point is at the centre of its pixel
+    return cv2.resize(warp(rgb, fine, finer * side), (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _square(box, factor: float) -> tuple[int, int, int]:
+    x1, y1, x2, y2 = (float(value) for value in box)
+    if not np.isfinite(box).all():
+        raise ValueError(f"its box {[x1, y1, x2, y2]} is none")
+    side = max(1, round(factor * max(x2 - x1, y2 - y1)))
+    images.check_size(side, side)
+    return round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2), side
 
 
 def _widened(box, margin: float, shape) -> tuple[int, int, int, int]:

@@ -1,6 +1,6 @@
 """VoxCeleb1 and 2: faces cut out of interviews, by person, video and frame (https://arxiv.org/abs/1706.08612).
 
-python -m data_prep.voxceleb --source=DIR --out=DIR
+python -m data_prep.voxceleb --source=DIR --out=DIR [--align --size=224]
 
 The records' fields `identity` and `video` are the levels of `facejax.data.hierarchy`.
 """
@@ -70,6 +70,7 @@ DATASET = conversion.Dataset(
     license="CC BY 4.0",
     citation="Nagrani et al., VoxCeleb: a large-scale speaker identification dataset, Interspeech 2017",
     identity="identity",
+    finds_faces=True,
 )
 
 if __name__ == "__main__":

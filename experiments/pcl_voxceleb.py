@@ -3,7 +3,7 @@
 Liu et al., "Pose-disentangled contrastive learning for self-supervised facial representation", CVPR 2023,
 arXiv 2211.13490.
 
-    python -m data_prep.voxceleb --source=VOXCELEB1 --out=datasets/voxceleb1
+    python -m data_prep.voxceleb --source=VOXCELEB1 --out=datasets/voxceleb1 --align --size=224
     python -m facejax.main --config=experiments/pcl_voxceleb.py --workdir=gs://BUCKET/pcl_voxceleb
 
 Hardware: an iteration encodes 2,044 images of 64 px and decodes 1,024 in three updates; docs/pcl_step.md has its memory

