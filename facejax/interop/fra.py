@@ -27,7 +27,8 @@ def resnet_links(variant: str, key: str, path: str) -> list[Link]:
     return links
 
 
-def _mlp_links(key: str, path: str) -> list[Link]:
+def mlp_links(key: str, path: str) -> list[Link]:
+    """Key map of a projector or predictor."""
     return [
         *linear(f"{key}.mlp.0", f"{path}/hidden", CONV1D, bias=False),
         *batch_norm(f"{key}.mlp.1", f"{path}/norm"),
@@ -43,10 +44,10 @@ def _attention_links(key: str, path: str) -> list[Link]:
     ]
 
 
-def _decoder_links(num_layers: int, key: str, path: str) -> list[Link]:
+def decoder_links(num_layers: int, key: str, path: str) -> list[Link]:
+    """Key map of a mask decoder without its input projection."""
     links = [
         Link(f"{key}.query_embed.weight", f"params/{path}/queries"),
-        *linear(f"{key}.input_proj", f"{path}/input_proj", CONV1X1),
         *torch_layout.layer_norm(f"{key}.transformer.decoder.norm", f"{path}/norm"),
     ]
     for index in range(num_layers):
@@ -67,10 +68,11 @@ def network_links(variant: str, decoder_layers: int, key: str) -> list[Link]:
     neck = f"{key}neck."
     return [
         *resnet_links(variant, f"{key}backbone.", "backbone/"),
-        *_mlp_links(f"{neck}proj", "projector"),
-        *_mlp_links(f"{neck}proj_pixel", "pixel_projector"),
-        *_mlp_links(f"{neck}proj_obj", "region_projector"),
-        *_decoder_links(decoder_layers, f"{neck}proj_attn", "mask_decoder"),
+        *mlp_links(f"{neck}proj", "projector"),
+        *mlp_links(f"{neck}proj_pixel", "pixel_projector"),
+        *mlp_links(f"{neck}proj_obj", "region_projector"),
+        *linear(f"{neck}proj_attn.input_proj", "mask_decoder/input_proj", CONV1X1),
+        *decoder_links(decoder_layers, f"{neck}proj_attn", "mask_decoder"),
         Link(f"{neck}proto", "prototypes/mask_embeddings"),
     ]
 
@@ -79,9 +81,29 @@ def online_links(variant: str, decoder_layers: int) -> list[Link]:
     """Key map of the online network with its predictors."""
     return [
         *network_links(variant, decoder_layers, "online_net."),
-        *_mlp_links("predictor", "predictor"),
-        *_mlp_links("predictor_obj", "region_predictor"),
+        *predictor_links(),
     ]
+
+
+def predictor_links() -> list[Link]:
+    """Key map of the two predictors."""
+    return [*mlp_links("predictor", "predictor"), *mlp_links("predictor_obj", "region_predictor")]
+
+
+def split_networks(
+    state_dict: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+    """The arrays of the online network with its predictors, those of the target, and the teacher's center [K].
+
+    A prefix `module.` is taken off. `encoder_q.*`, a second name of the online backbone, and `*.num_batches_tracked`,
+    which nothing reads, are left out. A center that is not in the state dict is 0.
+    """
+    online, target = {}, {}
+    for key, array in torch_layout.without_prefixes(state_dict, "module.").items():
+        if not key.startswith("encoder_q."):
+            (target if key.startswith("target_net.") else online)[key] = array
+    center = np.ravel(online.pop("center", 0))
+    return online, target, center
 
 
 def from_official(
@@ -90,8 +112,7 @@ def from_official(
     """Variables of both networks from an official state dict.
 
     Args:
-      state_dict: arrays by key. A prefix `module.` is taken off. `encoder_q.*`, a second name of the online backbone,
-        `*.num_batches_tracked`, which nothing reads, and `center`, which stays 0, are left out.
+      state_dict: arrays by key, see `split_networks`. The `center`, which stays 0, is left out.
       variant: backbone, a key of `facejax.models.resnet.VARIANTS`.
       decoder_layers: layers of the mask decoder.
       source: name for errors.
@@ -103,18 +124,13 @@ def from_official(
     Raises:
       UserError: a key is missing or left over, or the center is not 0.
     """
-    arrays = {key.removeprefix("module."): array for key, array in state_dict.items()}
-    if np.any(np.asarray(arrays.pop("center", 0))):
+    online, target, center = split_networks(state_dict)
+    if np.any(center):
         raise UserError(f"{source}: the teacher's center is not 0, which FRA never trained with")
-    arrays = {
-        key: array
-        for key, array in arrays.items()
-        if not key.endswith("num_batches_tracked") and not key.startswith("encoder_q.")
-    }
-    there = {key: array for key, array in arrays.items() if key.startswith("target_net.")}
-    here = {key: array for key, array in arrays.items() if key not in there}
-    online = torch_layout.from_torch(online_links(variant, decoder_layers), here, source)
-    return online, torch_layout.from_torch(network_links(variant, decoder_layers, "target_net."), there, source)
+    return (
+        torch_layout.from_torch(online_links(variant, decoder_layers), online, source),
+        torch_layout.from_torch(network_links(variant, decoder_layers, "target_net."), target, source),
+    )
 
 
 def to_official(
@@ -134,7 +150,5 @@ def to_official(
     """
     state_dict = torch_layout.to_torch(online_links(variant, decoder_layers), online)
     state_dict |= torch_layout.to_torch(network_links(variant, decoder_layers, "target_net."), target)
-    for key in [key for key in state_dict if key.endswith("running_var")]:
-        state_dict[key.replace("running_var", "num_batches_tracked")] = np.asarray(2 * num_updates)
-    state_dict["center"] = np.zeros((1, len(online["prototypes"]["mask_embeddings"])), np.float32)
-    return state_dict
+    center = np.zeros((1, len(online["prototypes"]["mask_embeddings"])), np.float32)
+    return torch_layout.with_counts(state_dict, 2 * num_updates) | {"center": center}

@@ -69,17 +69,6 @@ def student_links(depth: int) -> list[Link]:
     return [*links, Link("head.last_layer.weight_v", "params/head/last_layer")]
 
 
-def without_prefixes(state_dict: Mapping[str, np.ndarray], *prefixes: str) -> dict[str, np.ndarray]:
-    """A state dict without the given prefixes of its keys, taken off in turn, and without `num_batches_tracked`."""
-    arrays = {}
-    for key, array in state_dict.items():
-        for prefix in prefixes:
-            key = key.removeprefix(prefix)
-        if not key.endswith("num_batches_tracked"):
-            arrays[key] = array
-    return arrays
-
-
 def landmark_network_from_official(state_dict: Mapping[str, np.ndarray], *, source: str = "state dict") -> dict:
     """Variables of the landmark network out of the state dict of a whole Part fViT; the rest of it is not looked at.
 
@@ -93,7 +82,7 @@ def landmark_network_from_official(state_dict: Mapping[str, np.ndarray], *, sour
     Raises:
       UserError: a key is missing.
     """
-    arrays = without_prefixes(state_dict, "module.", "backbone.")
+    arrays = torch_layout.without_prefixes(state_dict, "module.", "backbone.")
     arrays = {key: array for key, array in arrays.items() if key.startswith(("stn.", "output_layer."))}
     return torch_layout.from_torch(landmark_links(), arrays, source)
 
@@ -116,7 +105,7 @@ def transformer_from_official(
       UserError: a key is missing or left over.
     """
     others = ("stn.", "output_layer.", "head.", "loss.")
-    arrays = without_prefixes(state_dict, "module.", "backbone.")
+    arrays = torch_layout.without_prefixes(state_dict, "module.", "backbone.")
     arrays = {key: array for key, array in arrays.items() if not key.startswith(others)}
     return torch_layout.from_torch(transformer_links(SIZES[size]["depth"]), arrays, source)
 
@@ -136,7 +125,7 @@ def recognition_from_official(
       UserError: a key is missing or left over.
     """
     links = recognition_links(SIZES[size]["depth"], landmarks)
-    return torch_layout.from_torch(links, without_prefixes(state_dict, "module."), source)
+    return torch_layout.from_torch(links, torch_layout.without_prefixes(state_dict, "module."), source)
 
 
 def recognition_to_official(variables: Mapping, *, size: str = "base", landmarks: bool = True) -> dict[str, np.ndarray]:
@@ -161,7 +150,7 @@ def student_from_official(
     Raises:
       UserError: a key is missing or left over, or the scale of the last layer is not 1.
     """
-    arrays = without_prefixes(state_dict, "module.")
+    arrays = torch_layout.without_prefixes(state_dict, "module.")
     if np.any(np.asarray(arrays.pop("head.last_layer.weight_g", 1)) != 1):
         raise UserError(f"{source}: head.last_layer.weight_g is not 1, at which LAFS fixes it")
     arrays.pop(f"backbone.{UNUSED}", None)

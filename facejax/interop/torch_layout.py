@@ -61,6 +61,23 @@ def batch_norm(key: str, path: str) -> list[Link]:
     ]
 
 
+def without_prefixes(state_dict: Mapping[str, np.ndarray], *prefixes: str) -> dict[str, np.ndarray]:
+    """A state dict without the given prefixes of its keys, taken off in turn, and without `num_batches_tracked`."""
+    arrays = {}
+    for key, array in state_dict.items():
+        for prefix in prefixes:
+            key = key.removeprefix(prefix)
+        if not key.endswith("num_batches_tracked"):
+            arrays[key] = array
+    return arrays
+
+
+def with_counts(state_dict: Mapping[str, np.ndarray], num_forwards: int) -> dict[str, np.ndarray]:
+    """A state dict with the `num_batches_tracked` of every batch norm, which counts its forwards in training."""
+    counts = {key.replace("running_var", "num_batches_tracked") for key in state_dict if key.endswith("running_var")}
+    return {**state_dict, **{key: np.asarray(num_forwards) for key in counts}}
+
+
 def from_torch(links: Iterable[Link], state_dict: Mapping[str, np.ndarray], source: str) -> dict:
     """Our variables from a state dict, every key used exactly once.
 

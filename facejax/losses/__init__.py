@@ -6,7 +6,8 @@ sharded they see the global batch; no axis name is needed.
 """
 
 from facejax.losses.byol import byol, region_consistency
-from facejax.losses.clustering import cluster_assignment, sinkhorn
+from facejax.losses.classification import binary_cross_entropy, cross_entropy
+from facejax.losses.clustering import centered_assignment, cluster_assignment, sinkhorn
 from facejax.losses.contrastive import info_nce, mixed_info_nce, pose_info_nce
 from facejax.losses.disentanglement import orthogonality
 from facejax.losses.distillation import dino, update_center
@@ -16,9 +17,12 @@ from facejax.losses.margin import arcface, cosface
 __all__ = [
     "adaptive_wing",
     "arcface",
+    "binary_cross_entropy",
     "byol",
+    "centered_assignment",
     "cluster_assignment",
     "cosface",
+    "cross_entropy",
     "dino",
     "info_nce",
     "mixed_info_nce",

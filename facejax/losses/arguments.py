@@ -36,3 +36,25 @@ def as_float(name: str, value: jax.typing.ArrayLike, shape: str, **sizes: int) -
     check_shape(name, array, shape, **sizes)
     check_dtype(name, array, jnp.floating)
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def as_targets(name: str, value: jax.typing.ArrayLike, logits: jax.Array) -> jax.Array:
+    """Labels of logits [N, C] as probabilities [N, C]: integers [N] one-hot, soft ones as they are.
+
+    Raises:
+      ValueError: the shape is neither, or a label is no class. Under `jax.jit`, where labels are not known, the row of
+        such an example is NaN instead.
+      TypeError: labels [N] that are not integers, or soft labels that are not floats.
+    """
+    n, classes = logits.shape
+    labels = jnp.asarray(value)
+    if labels.ndim != 1:
+        return as_float(name, labels, "N, C", N=n, C=classes)
+    check_shape(name, labels, "N", N=n)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"{name}: expected integers [N] or soft labels [N, C], got {labels.dtype} [N]")
+    target = labels[:, None] == jnp.arange(classes)
+    numbers = known_values(labels) or [0]
+    if min(numbers) < 0 or max(numbers) >= classes:
+        raise ValueError(f"{name}: expected 0 to {classes - 1}, got {min(numbers)} to {max(numbers)}")
+    return jnp.where(target.any(axis=1, keepdims=True), target, jnp.nan).astype(logits.dtype)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from facejax.losses.arguments import as_float
+from facejax.losses.classification import cross_entropy
 from facejax.losses.vectors import einsum
 
 
@@ -99,7 +100,52 @@ def cluster_assignment(
         sinkhorn(jax.nn.softmax(teacher / teacher_temperature, axis=-1), sinkhorn_iterations)
     )
     log_probability = jax.nn.log_softmax(student / student_temperature, axis=-1)
-    cross_entropy = -jnp.mean(jnp.sum(assignment * log_probability, axis=-1))
+    prediction = -jnp.mean(jnp.sum(assignment * log_probability, axis=-1))
     # In the log domain a prototype that nobody uses is finite, and so is its gradient.
     log_usage = jax.nn.logsumexp(log_probability, axis=0) - math.log(n)
-    return cross_entropy + entropy_weight * (jnp.sum(jnp.exp(log_usage) * log_usage) + math.log(k))
+    return prediction + entropy_weight * (jnp.sum(jnp.exp(log_usage) * log_usage) + math.log(k))
+
+
+def centered_assignment(
+    student: jax.typing.ArrayLike,
+    teacher: jax.typing.ArrayLike,
+    center: jax.typing.ArrayLike,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.04,
+) -> jax.Array:
+    """The student predicts the teacher's assignment of the same sample; a center keeps it from being always the same.
+
+    Cross-entropy of `softmax(student / student_temperature)` with `softmax((teacher - center) / teacher_temperature)`,
+    mean over the samples. Unlike `cluster_assignment` it balances nothing within the batch.
+
+    Args:
+      student: [N, K] logits (for LEWEL-B cosines with K regions), a sample a row: the global batch's grid cells.
+      teacher: [N, K] logits of the same samples by the teacher. Passes no gradient.
+      center: [K], the running mean of the teacher's logits, see `update_center`. Passes no gradient.
+      student_temperature: divides the student's logits.
+      teacher_temperature: divides the teacher's centered logits.
+
+    Returns:
+      A float32 scalar.
+
+    Raises:
+      ValueError: a shape is not as above.
+      TypeError: integers in the place of floats.
+
+    Source: the official code of Gao & Patras, CVPR 2024, arXiv 2403.02138, for its baseline LEWEL-B; the center is that
+    of Caron et al., ICCV 2021, arXiv 2104.14294, section 3.1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> logits = jnp.array([[1.0, -1.0], [1.0, -1.0]])
+      >>> round(float(centered_assignment(logits, logits, jnp.zeros(2))), 6)
+      0.0
+      >>> round(float(centered_assignment(logits, logits, logits[0])), 3)  # the mean says nothing about a sample
+      10.0
+    """
+    student = as_float("student", student, "N, K")
+    n, k = student.shape
+    teacher = as_float("teacher", teacher, "N, K", N=n, K=k)
+    center = as_float("center", center, "K", K=k)
+    assignment = jax.lax.stop_gradient(jax.nn.softmax((teacher - center) / teacher_temperature, axis=-1))
+    return cross_entropy(student / student_temperature, assignment)

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from facejax.losses.arguments import as_float, check_shape, known_values
+from facejax.losses.arguments import as_float, as_targets
 from facejax.losses.vectors import einsum, unit
 
 
@@ -99,20 +99,6 @@ def arcface(
 
 def _cosines_and_targets(embeddings, weights, labels) -> tuple[jax.Array, jax.Array]:
     embeddings = as_float("embeddings", embeddings, "N, D")
-    n, d = embeddings.shape
-    weights = as_float("weights", weights, "C, D", D=d)
-    classes = len(weights)
-    labels = jnp.asarray(labels)
-    if labels.ndim == 1:
-        check_shape("labels", labels, "N", N=n)
-        if not jnp.issubdtype(labels.dtype, jnp.integer):
-            raise TypeError(f"labels: expected integers [N] or soft labels [N, C], got {labels.dtype} [N]")
-        target = labels[:, None] == jnp.arange(classes)
-        known = target.any(axis=1, keepdims=True)
-        numbers = known_values(labels) or [0]
-        if min(numbers) < 0 or max(numbers) >= classes:
-            raise ValueError(f"labels: expected 0 to {classes - 1}, got {min(numbers)} to {max(numbers)}")
-        target = jnp.where(known, target, jnp.nan).astype(embeddings.dtype)
-    else:
-        target = as_float("labels", labels, "N, C", N=n, C=classes)
-    return einsum("nd,cd->nc", unit(embeddings), unit(weights)), target
+    weights = as_float("weights", weights, "C, D", D=embeddings.shape[1])
+    cosines = einsum("nd,cd->nc", unit(embeddings), unit(weights))
+    return cosines, as_targets("labels", labels, cosines)

@@ -2,10 +2,9 @@
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 
 from facejax.models.initializers import uniform_fan_in
-from facejax.models.precision import wide
+from facejax.models.vectors import unit
 
 NORMAL = nn.initializers.normal(0.02)  # officially cut off at +-2, a hundred deviations away
 
@@ -36,9 +35,4 @@ class DINOHead(nn.Module):
             x = nn.gelu(x, approximate=False) if index else x
             x = nn.Dense(width, kernel_init=NORMAL, dtype=self.dtype, name=f"layer{index}")(x)
         rows = self.param("last_layer", uniform_fan_in(self.bottleneck_dim), (self.num_outputs, self.bottleneck_dim))
-        return _unit(x) @ _unit(rows).astype(self.dtype).T
-
-
-def _unit(x):
-    squared = jnp.square(x.astype(wide(x.dtype))).sum(-1, keepdims=True)
-    return (x * lax.rsqrt(jnp.maximum(squared, 1e-24))).astype(x.dtype)
+        return unit(x) @ unit(rows).astype(self.dtype).T

@@ -9,6 +9,7 @@ from flax import linen as nn
 XAVIER_UNIFORM = nn.initializers.xavier_uniform()
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # kaiming_normal_(mode="fan_out")
 KAIMING_UNIFORM = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # kaiming_uniform_(a=1)
+TORCH_DEFAULT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # kernels that nobody initialised
 
 
 def uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:

@@ -93,6 +93,7 @@ class MaskDecoder(nn.Module):
       num_heads: attention heads.
       dropout: rate in attention weights, residual branches and feed-forward.
       dtype: type of the computation.
+      input_projection: whether a linear layer comes first; without it the grid has D channels already.
     """
 
     num_regions: int
@@ -101,13 +102,15 @@ class MaskDecoder(nn.Module):
     num_heads: int = 8
     dropout: float = 0.1
     dtype: jnp.dtype = jnp.float32
+    input_projection: bool = True
 
     @nn.compact
     def __call__(self, grid, train: bool):
         """Grid [B, h, w, C] -> mask embeddings [B, Q, D], not normalised."""
         batch, height, width, _ = grid.shape
-        memory = nn.Dense(self.dim, kernel_init=KAIMING_UNIFORM, dtype=self.dtype, name="input_proj")(grid)
-        memory = memory.reshape(batch, height * width, self.dim)
+        if self.input_projection:
+            grid = nn.Dense(self.dim, kernel_init=KAIMING_UNIFORM, dtype=self.dtype, name="input_proj")(grid)
+        memory = grid.reshape(batch, height * width, self.dim)
         position = sine_position_encoding(height, width, self.dim).reshape(height * width, self.dim)
         position = jnp.asarray(position, self.dtype)
         queries = self.param("queries", nn.initializers.normal(1.0), (self.num_regions, self.dim)).astype(self.dtype)

@@ -15,18 +15,22 @@ class MLP(nn.Module):
       output_dim: width of the result.
       dtype: type of the computation.
       num_views: views of each image in a training batch, see `BatchNorm`.
+      kernel_init: initial values of both layers.
     """
 
     hidden_dim: int
     output_dim: int
     dtype: jnp.dtype = jnp.float32
     num_views: int = 1
+    kernel_init: nn.initializers.Initializer = KAIMING_FAN_OUT
 
     @nn.compact
     def __call__(self, x, train: bool):
         """[..., C] -> [..., output_dim]."""
-        x = nn.Dense(self.hidden_dim, use_bias=False, kernel_init=KAIMING_FAN_OUT, dtype=self.dtype, name="hidden")(x)
+
+        def linear(width, name):
+            return nn.Dense(width, use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype, name=name)
+
+        x = linear(self.hidden_dim, "hidden")(x)
         x = nn.relu(BatchNorm(self.num_views, dtype=self.dtype, name="norm")(x, train))
-        return nn.Dense(self.output_dim, use_bias=False, kernel_init=KAIMING_FAN_OUT, dtype=self.dtype, name="output")(
-            x
-        )
+        return linear(self.output_dim, "output")(x)

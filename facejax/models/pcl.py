@@ -10,6 +10,7 @@ from jax import lax
 from facejax.models.batch_norm import BatchNorm
 from facejax.models.initializers import KAIMING_FAN_OUT, torch_linear, uniform_fan_in
 from facejax.models.precision import wide
+from facejax.models.vectors import unit
 
 BRANCHES = ("face", "pose")
 SMALLEST_IMAGE = 16  # pixels; below, the trunk's grid is a single cell
@@ -18,10 +19,6 @@ SMALLEST_IMAGE = 16  # pixels; below, the trunk's grid is a single cell
 def grid_side(image_size: int) -> int:
     """Cells along a side of the trunk's grid: four convolutions of stride 2, each rounding up."""
     return math.ceil(image_size / 16)
-
-
-def _unit(x):
-    return x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
 
 
 def _upsample(x):
@@ -239,7 +236,7 @@ class PCLNetwork(nn.Module):
 
     def decode(self, face, pose, train: bool):
         """Images float32 [B, decoder_size, decoder_size, 3] in [-1, 1] of the faces in the poses, both [B, D]."""
-        return self.decoder(_unit(face + pose), train)
+        return self.decoder(unit(face + pose), train)
 
     def run_all(self, images, train: bool):
         """Runs every submodule once, for `init`."""

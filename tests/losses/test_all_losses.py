@@ -17,9 +17,12 @@ BATCH = 8
 ARGUMENTS = {
     "adaptive_wing": [(BATCH, 2, 4, 4), (BATCH, 2, 4, 4)],
     "arcface": [(BATCH, 3), (5, 3), (BATCH, 5)],
+    "binary_cross_entropy": [(BATCH, 5), (BATCH, 5)],
     "byol": [(BATCH, 3), (BATCH, 3)],
+    "centered_assignment": [(BATCH, 3), (BATCH, 3), (3,)],
     "cluster_assignment": [(BATCH, 3), (BATCH, 3)],
     "cosface": [(BATCH, 3), (5, 3), (BATCH, 5)],
+    "cross_entropy": [(BATCH, 5), (BATCH, 5)],
     "dino": [(3, BATCH, 5), (2, BATCH, 5), (5,)],
     "info_nce": [(BATCH, 3)],
     "mixed_info_nce": [(BATCH, 3), (BATCH, BATCH - 2), np.arange(BATCH - 2)[::-1]],

@@ -72,8 +72,33 @@ def test_cluster_assignment_edges():
     np.testing.assert_allclose(losses.cluster_assignment(one_hot, one_hot), np.log(3), rtol=1e-5)  # collapsed
 
 
+@pytest.mark.parametrize("options", [{}, dict(student_temperature=0.3, teacher_temperature=0.1)])
+def test_centered_assignment(options):
+    teacher, center = np.tanh(normal(7, 6, 4)), 0.3 * normal(8, 4)
+
+    def reference(student, student_temperature=0.1, teacher_temperature=0.04):
+        assignment = softmax((teacher - center) / teacher_temperature)
+        return -np.mean(np.sum(assignment * np.log(softmax(student / student_temperature)), -1))
+
+    check(
+        lambda s: losses.centered_assignment(s, teacher, center, **options),
+        lambda s: reference(s, **options),
+        np.tanh(normal(6, 6, 4)),
+    )
+
+
+def test_centered_assignment_edges():
+    one_hot = 100 * jnp.eye(3)[jnp.array([0, 0, 0, 0])]
+    for student in (one_hot, one_hot * 0, -one_hot, one_hot.astype(jnp.bfloat16)):
+        for center in (0 * one_hot[0], one_hot[0]):
+            _, teacher_slope, center_slope = check_finite(losses.centered_assignment, student, one_hot, center)
+            assert not teacher_slope.any() and not center_slope.any()
+
+
 def test_wrong_shapes_name_the_argument():
     with pytest.raises(ValueError, match=r"^probabilities: expected shape \[N, K\], got \[3\]$"):
         losses.sinkhorn(np.ones(3))
     with pytest.raises(ValueError, match=r"^teacher: expected shape \[N, K\] with N=2, K=3, got \[3, 2\]$"):
         losses.cluster_assignment(np.ones((2, 3)), np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"^center: expected shape \[K\] with K=3, got \[1, 3\]$"):
+        losses.centered_assignment(np.ones((2, 3)), np.ones((2, 3)), np.ones((1, 3)))

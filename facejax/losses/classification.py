@@ -1,0 +1,62 @@
+"""Classes and attributes from labels: what a fine-tuned head is trained with."""
+
+import jax
+import jax.numpy as jnp
+
+from facejax.losses.arguments import as_float, as_targets
+
+
+def cross_entropy(logits: jax.typing.ArrayLike, labels: jax.typing.ArrayLike) -> jax.Array:
+    """Softmax cross-entropy, mean over the batch.
+
+    Args:
+      logits: [N, C].
+      labels: integer [N], or soft [N, C] (mixup, label smoothing).
+
+    Returns:
+      A float32 scalar.
+
+    Raises:
+      ValueError: a shape is not as above, or a label is no class. Under `jax.jit`, where labels are not known, the loss
+        is NaN instead.
+      TypeError: labels [N] that are not integers, or integers in the place of floats.
+
+    Source: Bishop, "Pattern recognition and machine learning", 2006, equation 4.108.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]]))
+      >>> round(float(cross_entropy(logits, jnp.array([0, 2]))), 4)  # log 2
+      0.6931
+    """
+    logits = as_float("logits", logits, "N, C")
+    target = as_targets("labels", labels, logits)
+    return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits, axis=-1), axis=-1))
+
+
+def binary_cross_entropy(logits: jax.typing.ArrayLike, targets: jax.typing.ArrayLike) -> jax.Array:
+    """Cross-entropy of A attributes that are each there or not, mean over images and attributes.
+
+    Args:
+      logits: [N, A]; an attribute is there with probability sigmoid(logit).
+      targets: [N, A] floats, 1 where it is there and 0 where not.
+
+    Returns:
+      A float32 scalar.
+
+    Raises:
+      ValueError: the shapes are not [N, A] and the same.
+      TypeError: integers in the place of floats.
+
+    Source: Bishop, "Pattern recognition and machine learning", 2006, equation 4.90.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> round(float(binary_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]]))), 4)  # log 2
+      0.6931
+    """
+    logits = as_float("logits", logits, "N, A")
+    n, a = logits.shape
+    targets = as_float("targets", targets, "N, A", N=n, A=a)
+    # The logarithms of sigmoid(x) and of 1 - sigmoid(x), neither of which underflows.
+    return -jnp.mean(targets * jax.nn.log_sigmoid(logits) + (1 - targets) * jax.nn.log_sigmoid(-logits))

@@ -1,0 +1,12 @@
+"""Directions of vectors."""
+
+import jax.numpy as jnp
+from jax import lax
+
+from facejax.models.precision import wide
+
+
+def unit(x):
+    """x / |x| along the last axis, where |x| counts as 1e-12 at least; the norm is float32 at least."""
+    squared = jnp.square(x.astype(wide(x.dtype))).sum(-1, keepdims=True)
+    return (x * lax.rsqrt(jnp.maximum(squared, 1e-24))).astype(x.dtype)
