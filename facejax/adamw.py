@@ -1,11 +1,12 @@
 """AdamW with what DINO and layer-wise fine-tuning add to it, from optax's parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from facejax.optimizers import by_part
 from facejax.sharding import path_name
 
 
@@ -93,3 +94,24 @@ def grouped_adamw(
         optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(decay_and_scale, updates, params)),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def adamw_by_part(
+    learning_rates: Mapping[str, optax.ScalarOrSchedule], *, weight_decay: float
+) -> optax.GradientTransformation:
+    """AdamW in which each part of the parameters has its own rate; everything is decayed, biases and norms too.
+
+    FRA's fine-tuning, where the parts are backbone and head.
+
+    Args:
+      learning_rates: rates, or schedules of the step, by part, see `by_part`; a part without one stays as it is.
+      weight_decay: decoupled decay.
+
+    Example:
+      >>> optimizer = adamw_by_part({"backbone": 0.1, "head": 0.2}, weight_decay=0.5)
+      >>> params = {"backbone": jnp.ones(1), "head": jnp.ones(1)}
+      >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
+      >>> {part: round(float(update[0]), 2) for part, update in updates.items()}
+      {'backbone': -0.15, 'head': -0.3}
+    """
+    return by_part({part: optax.adamw(rate, weight_decay=weight_decay) for part, rate in learning_rates.items()})

@@ -1,6 +1,7 @@
 """What the methods need beyond optax, from its parts: LARS with rules for what it leaves out, Adam that takes turns."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -87,6 +88,28 @@ def lars(
         optax.scale_by_learning_rate(learning_rate),
         optax.trace(momentum),
     )
+
+
+def by_part(optimizers: Mapping[str, optax.GradientTransformation]) -> optax.GradientTransformation:
+    """An optimiser for each part of the parameters, an entry of their outermost dict; other parts stay as they are.
+
+    Raises:
+      ValueError: the parameters lack a part, at `init` and `update`.
+
+    Example:
+      >>> optimizer = by_part({"head": optax.sgd(0.1)})
+      >>> params = {"backbone": jnp.ones(1), "head": jnp.ones(1)}
+      >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
+      >>> {part: round(float(update[0]), 1) for part, update in updates.items()}
+      {'backbone': 0.0, 'head': -0.1}
+    """
+
+    def labels(params):
+        if missing := optimizers.keys() - params.keys():
+            raise ValueError(f"the parameters have no part {min(missing)}, only {', '.join(sorted(params))}")
+        return {part: part if part in optimizers else "frozen" for part in params}
+
+    return optax.partition({**optimizers, "frozen": optax.set_to_zero()}, labels)
 
 
 WITHOUT_GRADIENT = ("skip", "decay")

@@ -38,12 +38,22 @@ def warmup_cosine_to(peak: float, end: float, *, warmup_steps: int, total_steps:
       [0.0, 0.5, 1.0, 1.0, 0.5]
     """
     falling = cosine(peak, end, total_steps=total_steps - warmup_steps)
+    return _rising_then(falling, warmup_steps, peak, rising_steps=warmup_steps - 1)
 
-    def schedule(step):
-        step = jnp.asarray(step, float)
-        return jnp.where(step < warmup_steps, peak * step / max(warmup_steps - 1, 1), falling(step - warmup_steps))
 
-    return schedule
+def warmup_into_cosine(peak: float, end: float, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
+    """Linear from 0 to `peak`, which one step has, then a cosine by iteration towards `end` (FRA's fine-tuning).
+
+    Step i has peak * i / W up to W, the number of warm-up steps, where the cosine begins that would reach `end` a step
+    after the last.
+
+    Example:
+      >>> rate = warmup_into_cosine(1.0, 0.0, warmup_steps=2, total_steps=6)
+      >>> [round(float(rate(step)), 3) for step in range(6)]
+      [0.0, 0.5, 1.0, 0.854, 0.5, 0.146]
+    """
+    falling = cosine(peak, end, total_steps=total_steps - warmup_steps)
+    return _rising_then(falling, warmup_steps, peak, rising_steps=warmup_steps)
 
 
 def warmup_then_cosine(peak: float, end: float, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
@@ -60,10 +70,15 @@ def warmup_then_cosine(peak: float, end: float, *, warmup_steps: int, total_step
     falling = cosine(peak, end, total_steps=total_steps - warmup_steps)
     if not warmup_steps:
         return falling
+    return _rising_then(falling, warmup_steps + 1, peak, rising_steps=warmup_steps)
+
+
+def _rising_then(falling: optax.Schedule, start: int, peak: float, *, rising_steps: int) -> optax.Schedule:
+    """Linear from 0, with `peak` after `rising_steps`; the other schedule begins at step `start`."""
 
     def schedule(step):
         step = jnp.asarray(step, float)
-        return jnp.where(step <= warmup_steps, peak * step / warmup_steps, falling(step - warmup_steps - 1))
+        return jnp.where(step < start, peak * step / max(rising_steps, 1), falling(step - start))
 
     return schedule
 

@@ -78,3 +78,17 @@ def test_grouped_adamw():
         for gradient in gradients:
             reference.step(gradient[outer][inner], 0.1 * scale, decay)
         np.testing.assert_allclose(found[outer][inner], reference.param, rtol=2e-5, atol=ATOL)
+
+
+def test_adamw_by_part():
+    rng = generator()
+    params, gradients = random_tree(rng), [random_tree(rng) for _ in range(STEPS)]
+    rates = rng.uniform(0.01, 0.1, STEPS)
+    schedule = lambda step: jnp.asarray(rates, jnp.float32)[step]  # noqa: E731
+    found = run(adamw.adamw_by_part({"head": schedule, "block": 0.05}, weight_decay=0.3), params, gradients)
+    references = jax.tree.map(Reference, params)
+    for step, gradient in enumerate(gradients):
+        references["head"]["last_layer"].step(gradient["head"]["last_layer"], rates[step], 0.3)
+        for name in ("kernel", "bias"):  # vectors are decayed too
+            references["block"][name].step(gradient["block"][name], 0.05, 0.3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b.param, rtol=2e-5, atol=ATOL), found, references)

@@ -63,3 +63,25 @@ def test_zero_gradient_and_weight_stay_finite():
 def test_unknown_rule():
     with pytest.raises(UserError, match=r"config\.optimizer\.exclude.*bias_and_norm, official"):
         optimizers.excluded({"kernel": jnp.ones(1)}, "none")
+
+
+def test_parts_without_an_optimizer_stay():
+    """FRA's linear probe: momentum for the head, nothing for the rest, whatever its gradient."""
+    rng = generator()
+    params = {"backbone": {"kernel": jnp.ones(3)}, "head": {"kernel": jnp.ones(3)}, "neck": jnp.ones(2)}
+    optimizer = optimizers.by_part({"head": optax.sgd(0.1, momentum=0.9), "neck": optax.sgd(0.2)})
+    state, found, buffer, expected = optimizer.init(params), params, 0, np.ones(3)
+    for _ in range(3):
+        gradients = jax.tree.map(lambda param: jnp.asarray(rng.normal(size=param.shape), jnp.float32), params)
+        updates, state = optimizer.update(gradients, state, found)
+        found = optax.apply_updates(found, updates)
+        buffer = 0.9 * buffer + np.asarray(gradients["head"]["kernel"])
+        expected = expected - 0.1 * buffer
+    np.testing.assert_allclose(found["head"]["kernel"], expected, atol=1e-5)
+    np.testing.assert_array_equal(found["backbone"]["kernel"], 1)
+    assert not np.allclose(found["neck"], 1)
+
+
+def test_a_part_that_is_not_there():
+    with pytest.raises(ValueError, match="the parameters have no part head, only backbone, neck"):
+        optimizers.by_part({"head": optax.sgd(0.1)}).init({"backbone": jnp.ones(1), "neck": jnp.ones(1)})

@@ -2,6 +2,7 @@ import math
 
 import jax
 import numpy as np
+import pytest
 
 from facejax import schedules
 
@@ -39,3 +40,18 @@ def test_warmup_then_cosine():
         warm = 5 * steps
         falling = end + (peak - end) * (1 + math.cos(math.pi * (step - warm - 1) / (29 * steps))) / 2
         np.testing.assert_allclose(schedule(step), peak * step / warm if step <= warm else falling, rtol=2e-5)
+
+
+@pytest.mark.parametrize("warmup_epochs", [0, 5])
+def test_warmup_into_cosine(warmup_epochs):
+    """100 epochs of 3 steps, by the fraction of an epoch, as FRA's fine-tuning counts."""
+    peak, end, steps = 2e-4, 1e-6, 3
+    schedule = jax.jit(
+        schedules.warmup_into_cosine(peak, end, warmup_steps=warmup_epochs * steps, total_steps=100 * steps)
+    )
+    for step in range(100 * steps):
+        epoch = step / steps
+        expected = end + (peak - end) * (1 + math.cos(math.pi * (epoch - warmup_epochs) / (100 - warmup_epochs))) / 2
+        if epoch < warmup_epochs:
+            expected = peak * epoch / warmup_epochs
+        np.testing.assert_allclose(schedule(step), expected, rtol=1e-4, err_msg=str(step))

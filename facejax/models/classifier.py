@@ -1,0 +1,72 @@
+"""A backbone with a head on its pooled features: expressions, attributes, whatever has labels."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from facejax.models.batch_norm import BatchNorm
+from facejax.models.initializers import torch_linear
+from facejax.models.precision import wide
+from facejax.models.resnet import ResNet
+
+
+class LinearHead(nn.Module):
+    """One linear layer that starts near 0, for linear probes and fine-tuning.
+
+    Attributes:
+      num_outputs: K.
+      dtype: type of the computation.
+    """
+
+    num_outputs: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, features, train: bool):
+        """[B, C] -> logits [B, K]; the same in training."""
+        init = nn.initializers.normal(0.01)
+        return nn.Dense(self.num_outputs, kernel_init=init, dtype=self.dtype, name="output")(features)
+
+
+class AttributeHead(nn.Module):
+    """The head of FRA's fine-tuning on CelebA: linear, batch norm, dropout, ReLU for each hidden layer, then linear.
+
+    It starts as PyTorch's layers do.
+
+    Attributes:
+      num_outputs: A, attributes.
+      hidden_dims: widths of the hidden layers.
+      dropout: rate; training needs the random stream `dropout` unless it is 0.
+      dtype: type of the computation.
+    """
+
+    num_outputs: int = 40
+    hidden_dims: tuple[int, ...] = (512, 256)
+    dropout: float = 0.2
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        """[B, C] -> logits [B, A]."""
+        for index, width in enumerate(self.hidden_dims):
+            x = torch_linear(width, x.shape[-1], dtype=self.dtype, name=f"hidden{index}")(x)
+            x = BatchNorm(dtype=self.dtype, name=f"norm{index}")(x, train)
+            x = nn.relu(nn.Dropout(self.dropout, deterministic=not train)(x))
+        return torch_linear(self.num_outputs, x.shape[-1], dtype=self.dtype, name="output")(x)
+
+
+class Classifier(nn.Module):
+    """A ResNet whose pooled features a head turns into logits.
+
+    Attributes:
+      backbone: gives a grid [B, h, w, C].
+      head: a module that is called as `head(features, train)`.
+    """
+
+    backbone: ResNet
+    head: nn.Module
+
+    def __call__(self, images, train: bool) -> dict[str, jax.Array]:
+        """Normalised images [B, H, W, 3] -> `features` [B, C] and `logits` [B, K], float32."""
+        features = self.backbone(images, train).mean((1, 2), dtype=wide(self.backbone.dtype))
+        return {"features": features, "logits": self.head(features, train).astype(features.dtype)}
