@@ -13,7 +13,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from facejax import methods, sharding, train
+from facejax import methods, sharding, train, training_data
 
 config_flags.DEFINE_config_file("config", None, "experiment", lock_config=True)
 flags.DEFINE_integer("steps", 30, "steps that are timed, after two that are not")
@@ -25,16 +25,16 @@ def main(_):
     config, steps = flags.FLAGS.config, flags.FLAGS.steps
     mesh = sharding.make_mesh(config.mesh)
     method = methods.create(config, steps_per_epoch=1, total_steps=config.epochs)
-    _, source, order = train.prepare_data(config, {}, method)
+    _, source, order = training_data.prepare(config, {}, method)
     per_epoch = order.steps_per_epoch
     method = methods.create(config, steps_per_epoch=per_epoch, total_steps=config.epochs * per_epoch)
-    abstract_batch = train.abstract_batch(config, method, source)
+    abstract_batch = training_data.abstract_batch(config, method, source)
     initial_state, abstract_state = train.prepare_state(config, method, mesh, abstract_batch)
     began = time.perf_counter()
     step_function = train.compile_step(method, mesh, abstract_batch, abstract_state)
     compile_seconds = time.perf_counter() - began
 
-    batches = train.training_batches(config, source, order, mesh, method.fields)
+    batches = training_data.batches(config, source, order, mesh, method.fields)
     rng = jax.random.key(config.seed)
     resident = next(batches)
     state = initial_state()

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from facejax import paths, pictures
 from facejax.data import images, records
 from facejax.data.tfrecord import CorruptRecord
-from facejax.errors import UserError, told_in_one_line
+from facejax.errors import UserError, report_user_errors
 from facejax.files import write_atomically
 
 CELL = 192  # pixels of a sample on the page
@@ -275,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=48, help="of each split")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     args = parser.parse_args(argv)
-    with told_in_one_line("browse"):
+    with report_user_errors("browse"):
         folder = paths.resolve(args.folder)
         out = paths.resolve(args.out or f"{folder.name}.html", "--out")
         browse(folder, out, split=args.split, samples=args.samples, seed=args.seed)

@@ -37,7 +37,7 @@ from data_prep.sources import printable
 from facejax import paths, processors
 from facejax.data import few_shot, records
 from facejax.data.records import Skipped
-from facejax.errors import UserError, told_in_one_line
+from facejax.errors import UserError, report_user_errors
 from facejax.files import named_write_errors
 
 SHOTS = (1, 2, 4, 10)
@@ -523,5 +523,5 @@ def parser(dataset: Dataset) -> argparse.ArgumentParser:
 def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
     """Entry point of a converter; exit status 2 for an error of the user's, 130 after Ctrl-C."""
     args = parser(dataset).parse_args(argv)
-    with told_in_one_line(dataset.name):
+    with report_user_errors(dataset.name):
         convert(dataset, args)

@@ -36,7 +36,7 @@ from data_prep.face_renderer.appearance import REGIONS
 from data_prep.face_renderer.scenes import ACTION_UNITS, EXPRESSIONS
 from facejax import compilation_cache, paths, processors
 from facejax.data import records
-from facejax.errors import UserError, told_in_one_line
+from facejax.errors import UserError, report_user_errors
 from facejax.log_output import log_to_stderr
 from facejax.progress import phase
 
@@ -254,7 +254,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", help="instead of records, a picture (PNG or JPEG) of what is in them")
     args = parser.parse_args(argv)
-    with told_in_one_line("synthetic_faces"):
+    with report_user_errors("synthetic_faces"):
         if args.sheet:
             from data_prep.face_renderer import sheet
 

@@ -21,7 +21,7 @@ from etils import epath
 from experiments import lafs_finetune, lafs_part_fvit, part_fvit_supervised
 from facejax import compilation_cache, paths, train
 from facejax.config_schema.check import check
-from facejax.errors import told_in_one_line
+from facejax.errors import report_user_errors
 from facejax.files import write_json
 from facejax.log_output import log_to_stderr
 
@@ -92,7 +92,7 @@ def main() -> None:
     workdir = parser.parse_args().workdir
     log_to_stderr()
     compilation_cache.enable()
-    with told_in_one_line("lafs_chain"):
+    with report_user_errors("lafs_chain"):
         folder = paths.resolve(workdir, "--workdir")
         rows = chain(folder)
         write_json(folder / "few_shot.json", rows)

@@ -102,7 +102,13 @@ def get_config(arg=None):
 
     config.mesh = dict(data=-1)  # axis: size; -1 is all there is
     config.sharding = (("classifier", ("data", None)),)  # regex on the path in the train state, axis of each dimension
-    config.checkpoint = dict(every_steps=1000, keep=3, keep_period=0)
+    pairs = ("lfw", "cfp_fp", "agedb_30")
+    config.checkpoint = dict(
+        every_steps=1000,
+        keep=3,
+        keep_period=0,
+        best=tuple(f"{name}/embedding/verification_accuracy" for name in pairs),  # whose mean decides
+    )
     config.log_every_steps = 50
     config.profile_steps = ()  # (first, last)
 
@@ -124,7 +130,7 @@ def get_config(arg=None):
             kinds=("embedding",),
             flip=True,
         )
-        for name in ("lfw", "cfp_fp", "agedb_30")
+        for name in pairs
     }
     if arg == "demo":
         shrink(config)
@@ -147,7 +153,7 @@ def shrink(config):
     config.mixup.probability = 0.0
     config.classifier.update(num_classes=config.synthetic_faces.train_identities, scale=16.0, margin=0.1)
     config.optimizer.update(learning_rate=2e-3, warmup_epochs=1, landmark_factor=0.5, landmark_warmup_epochs=(2, 6))
-    config.checkpoint.every_steps = 200
+    config.checkpoint.update(every_steps=200, best=())
     config.log_every_steps = 50
     config.evaluate_every_steps = 0
     config.evaluations = {

@@ -15,7 +15,7 @@ class UserError(Exception):
 
 
 @contextlib.contextmanager
-def told_in_one_line(program: str) -> Iterator[None]:
+def report_user_errors(program: str) -> Iterator[None]:
     """Around what a command does: instead of a traceback, `program: what happened` on stderr.
 
     The exit status is 2 for a `UserError`, 130 for Ctrl-C and 143 for SIGTERM.

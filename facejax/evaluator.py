@@ -57,17 +57,17 @@ class Evaluator:
         self._pictures = jax.jit(method.pictures, out_shardings=self._whole)
         self._faces = faces_to_draw(drawn, config.image_size, skip_corrupt=config.data.skip_corrupt)
 
-    def kept(self, step: int) -> dict[str, float] | None:
+    def cached(self, step: int) -> dict[str, float] | None:
         """The metrics of a step that was evaluated before, or None."""
         return read_metrics(self._file(step))
 
     def evaluate(self, step: int, state: TrainState) -> dict[str, float]:
         """Metrics of the encoder in `state`, which is that of `step`; those that are kept, if there are any."""
-        if (kept := self.kept(step)) is not None:
+        if (kept := self.cached(step)) is not None:
             return kept
         began = time.perf_counter()
         logging.info("Evaluating the encoder of step %d", step)
-        variables = self._method.evaluated(state)
+        variables = self._method.eval_variables(state)
         self._compile_encoder(variables)
         metrics = suite.evaluate(
             lambda batch: self._encode(variables, _on_mesh(batch, self._split)), self._evaluations, self._batches

@@ -18,7 +18,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from facejax.errors import UserError, told_in_one_line
+from facejax.errors import UserError, report_user_errors
 from facejax.log_output import log_to_stderr
 from facejax.progress import phase
 
@@ -141,7 +141,7 @@ def run(_) -> None:
 def main() -> None:
     """Entry point; exit status 2 for an error of the user's."""
     log_to_stderr()
-    with told_in_one_line("facejax"):
+    with report_user_errors("facejax"):
         app.run(run, flags_parser=parse_flags)
 
 

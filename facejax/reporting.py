@@ -17,6 +17,7 @@ from facejax import paths
 from facejax.errors import UserError
 from facejax.files import upload_folder, write_atomically, write_json
 from facejax.pictures import write_png
+from facejax.progress import INTERVAL, phase
 
 PACKAGES = ("facejax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tensorflow-datasets")
 # What may differ when a run goes on: nothing here changes what is learned.
@@ -187,39 +188,57 @@ def parameter_table(params) -> str:
     return "\n".join(f"{a:{name}}  {b:{shape}}  {c:{dtype}}  {d:>{size}}" for a, b, c, d in rows)
 
 
-class Progress:
-    """Rates and remaining time of a loop, from the steps since it was last asked.
+class StepLog:
+    """What is said of a run's steps: numbers to TensorBoard, a line to the log; rates since the line before.
 
     Args:
-      first_step, total_steps: where the loop starts and ends.
+      reporter: the run's.
+      steps: those that are still to be taken, the first less one to the last less one.
       batch_size: images a step.
+      every: steps from one line to the next; there is one more where nothing was logged for a while.
     """
 
-    def __init__(self, first_step: int, total_steps: int, batch_size: int):
-        self._total, self._batch_size = total_steps, batch_size
-        self._step, self._time, self._waited = first_step, time.perf_counter(), 0.0
+    def __init__(self, reporter: Reporter, steps: range, batch_size: int, *, every: int):
+        self._reporter, self._batch_size, self._every = reporter, batch_size, every
+        self._begun, self._last = False, steps.stop
+        self._step, self._time, self._waited = steps.start, time.perf_counter(), 0.0
 
-    def waited(self, seconds: float) -> None:
-        """Counts time in which the step had to wait for data."""
-        self._waited += seconds
+    @contextlib.contextmanager
+    def waiting_for_data(self):
+        """Context in which the step waits for its batch; the first one is a phase of its own."""
+        began = time.perf_counter()
+        with contextlib.nullcontext() if self._begun else phase("Reading the first batch"):
+            yield
+        self._begun = True
+        self._waited += time.perf_counter() - began
 
-    def resume(self, pause: float) -> None:
-        """Leaves out a pause of that many seconds, such as an evaluation."""
-        self._time += pause
+    @contextlib.contextmanager
+    def paused(self):
+        """Context that rates leave out, such as an evaluation."""
+        began = time.perf_counter()
+        yield
+        self._time += time.perf_counter() - began
 
-    def silent_for(self, seconds: float) -> bool:
-        """Whether it is that long since `rates` was asked."""
-        return time.perf_counter() - self._time > seconds
+    def step(self, step: int, metrics: dict[str, jax.Array], **counts: int) -> None:
+        """Logs the step if it is due; waits for its metrics then."""
+        due = step % self._every == 0 or step == self._last
+        if due or time.perf_counter() - self._time > INTERVAL:
+            numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            rates = self._rates(step)
+            if due:
+                self._reporter.scalars(step, numbers | rates | counts)
+            logging.info(progress_line(step, self._last, numbers["total"], rates))
+            logging.debug(metrics_line(step, numbers | rates))
 
-    def rates(self, step: int) -> dict[str, float]:
-        """images a second, seconds a step, fraction of the time spent waiting for data, seconds left."""
+    def _rates(self, step: int) -> dict[str, float]:
+        """Images a second, seconds a step, fraction of the time spent waiting for data, seconds left."""
         now = time.perf_counter()
         seconds, steps = max(now - self._time, 1e-9), max(step - self._step, 1)
         rates = {
             "images_per_second": steps * self._batch_size / seconds,
             "seconds_per_step": seconds / steps,
             "waiting_for_data": self._waited / seconds,
-            "seconds_left": (self._total - step) * seconds / steps,
+            "seconds_left": (self._last - step) * seconds / steps,
         }
         self._step, self._time, self._waited = step, now, 0.0
         return rates

@@ -15,11 +15,11 @@ JOIN = """
 import sys
 from absl import logging
 from facejax import cluster
-from facejax.errors import told_in_one_line
+from facejax.errors import report_user_errors
 
 logging.set_verbosity(logging.INFO)
 cluster.NOTICE = 1
-with told_in_one_line("facejax"):
+with report_user_errors("facejax"):
     cluster.join(sys.argv[1], 2, int(sys.argv[2]), timeout=3)
 """
 

@@ -78,7 +78,7 @@ def without_computing(monkeypatch):
         return lambda state, batch, rng: (state.replace(step=state.step + 1), zeros(metrics))
 
     def evaluate(self, step, state):
-        variables, images = self._method.evaluated(state), self._faces
+        variables, images = self._method.eval_variables(state), self._faces
         jax.eval_shape(self._method.encode, variables, images)
         if self._method.pictures:
             jax.eval_shape(self._method.pictures, variables, images)

@@ -32,7 +32,7 @@ OPTIONAL = {
     "test_split",
     "optional",
 }  # of an evaluation
-OPTIONAL |= {"min_steps_per_epoch", "synthetic_faces"}
+OPTIONAL |= {"min_steps_per_epoch", "synthetic_faces", "best"}
 
 
 def keys(kind):

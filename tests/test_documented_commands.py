@@ -85,10 +85,10 @@ README = {
     "python -m facejax.main --config=experiments/fra_r50.py:demo --workdir=workdirs/demo": trained(
         "workdirs/demo",
         "fra",
-        "expression/linear_accuracy",
-        "identity/top1_accuracy",
-        "attributes/mean_accuracy",
-        "pose/mae",
+        "expression/pooled/linear_accuracy",
+        "identity/pooled/top1_accuracy",
+        "attributes/pooled/mean_accuracy",
+        "pose/pooled/mae",
     ),
     "pip install -e '.[test]'": INSTALLS,
     "pytest": Unrun("is what runs this test"),
@@ -100,7 +100,7 @@ README = {
         "workdirs/part_fvit", "supervised", "identity/embedding/top1_accuracy"
     ),
     "python -m facejax.main --config=experiments/lafs_part_fvit.py:demo --workdir=workdirs/lafs "
-    "--config.landmark_network=workdirs/part_fvit": trained("workdirs/lafs", "lafs", "identity/top1_accuracy"),
+    "--config.landmark_network=workdirs/part_fvit": trained("workdirs/lafs", "lafs", "identity/embedding/top1_accuracy"),
     "python -m facejax.main --config=experiments/lafs_finetune.py:demo --workdir=workdirs/finetuned "
     "--config.initialize_from.transformer=workdirs/lafs "
     "--config.initialize_from.landmark_network=workdirs/part_fvit": trained(

@@ -27,7 +27,7 @@ class Pixels:
 
     fields = ("image",)
 
-    def evaluated(self, state):
+    def eval_variables(self, state):
         return state
 
     def encode(self, variables, images):
@@ -84,9 +84,9 @@ def evaluate(source, workdir, skip_corrupt, reporter=None):
 
 
 def test_what_is_judged_is_what_the_method_says(tmp_path, monkeypatch):
-    """The teacher, where there is one: an encoder that sees nothing but `evaluated` of the state."""
+    """The teacher, where there is one: an encoder that sees nothing but `eval_variables` of the state."""
     seen = []
-    monkeypatch.setattr(Pixels, "evaluated", lambda self, state: {"teacher": np.float32(1)})
+    monkeypatch.setattr(Pixels, "eval_variables", lambda self, state: {"teacher": np.float32(1)})
     monkeypatch.setattr(
         Pixels,
         "encode",

@@ -12,7 +12,7 @@ from facejax.interruptions import stop_signals
 
 PROGRAM = """
 import hashlib, multiprocessing, os, sys, threading, time
-from facejax.errors import told_in_one_line
+from facejax.errors import report_user_errors
 from facejax.interruptions import stop_signals
 
 def ready(*words):
@@ -61,7 +61,7 @@ def train():
     sys.exit(128 + stopped())
 
 if __name__ == "__main__":
-    with told_in_one_line("program"):
+    with report_user_errors("program"):
         globals()[sys.argv[1]]()
 """
 LINE = "program: interrupted; the same command resumes from what is finished\n"

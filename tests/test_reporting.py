@@ -1,5 +1,6 @@
 import itertools
 import json
+import types
 
 import jax.numpy as jnp
 import ml_collections
@@ -90,15 +91,30 @@ def test_checkpoints_without_a_config_are_refused(tmp_path):
 
 
 def test_progress_counts_what_was_done_and_what_was_waited_for(monkeypatch):
-    clock = iter([100.0, 110.0, 140.0])
-    monkeypatch.setattr(reporting.time, "perf_counter", lambda: next(clock))
-    progress = reporting.Progress(first_step=20, total_steps=100, batch_size=32)
-    progress.waited(2.5)
-    assert progress.rates(40) == {
-        "images_per_second": 64.0, "seconds_per_step": 0.5, "waiting_for_data": 0.25, "seconds_left": 30.0
-    }  # fmt: skip
-    progress.resume(10.0)  # an evaluation
-    assert progress.rates(50)["seconds_per_step"] == 2.0
+    now, written = [100.0], {}
+    monkeypatch.setattr(reporting.time, "perf_counter", lambda: now[0])
+    reporter = types.SimpleNamespace(scalars=lambda step, values: written.update({step: values}))
+    log = reporting.StepLog(reporter, range(20, 100), 32, every=20)
+
+    def wait(seconds):
+        now[0] += seconds
+
+    with log.waiting_for_data():
+        wait(2.5)
+    wait(1.5)
+    log.step(30, {"total": jnp.float32(3.0)})  # not due
+    assert not written
+    wait(1.0)
+    with log.paused():
+        wait(60.0)
+    log.step(40, {"total": jnp.float32(2.0)}, skipped_records=3)
+    rates = {"images_per_second": 128.0, "seconds_per_step": 0.25, "waiting_for_data": 0.5, "seconds_left": 15.0}
+    assert written.pop(40) == {"total": 2.0, **rates, "skipped_records": 3}
+    wait(reporting.INTERVAL + 1)
+    log.step(41, {"total": jnp.float32(2.0)})  # a line to the log, since there was none for a while
+    wait(2.0)
+    log.step(100, {"total": jnp.float32(1.0)})  # the last
+    assert list(written) == [100] and written[100]["seconds_per_step"] == 2.0 / 59
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(59.6, "0:01:00"), (3661, "1:01:01"), (90061, "1d 1:01:01")])

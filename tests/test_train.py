@@ -13,7 +13,7 @@ import tiny_experiment
 
 from data_prep import synthetic_faces
 from experiments import fra_r50, part_fvit_supervised, pcl_voxceleb
-from facejax import train
+from facejax import train, training_data
 from facejax.data import few_shot, records
 from facejax.errors import UserError
 
@@ -23,7 +23,7 @@ LOSSES_OF_THREE_STEPS = """
 import json, sys
 import jax, jax.numpy as jnp
 jnp.float32 = jnp.float64  # before anything else reads it: what is float32 by design would round
-from facejax import methods, sharding, train
+from facejax import methods, sharding, train, training_data
 sys.path.insert(0, "tests")
 import tiny_experiment
 
@@ -34,11 +34,11 @@ if sys.argv[3] == "fsdp":
 mesh = sharding.make_mesh(config.mesh)
 # The paper's run begins with steps far smaller than these: larger ones blow up what float32 rounds differently.
 method = methods.create(config, steps_per_epoch=20, total_steps=100)
-_, source, order = train.prepare_data(config, {}, method)
-batch = train.abstract_batch(config, method, source)
+_, source, order = training_data.prepare(config, {}, method)
+batch = training_data.abstract_batch(config, method, source)
 initial_state, abstract_state = train.prepare_state(config, method, mesh, batch)
 step = train.compile_step(method, mesh, batch, abstract_state)
-batches = train.training_batches(config, source, order, mesh, method.fields)
+batches = training_data.batches(config, source, order, mesh, method.fields)
 state, losses = initial_state(), []
 for _ in range(3):
     state, metrics = step(state, next(batches), jax.random.key(1))
@@ -94,26 +94,26 @@ def faces(tmp_path):
 def test_labels_that_are_no_classes(faces, caplog):
     source = faces([3, 0, 7, 3])
     with caplog.at_level(logging.WARNING):
-        train.check_labels(source, {"identity": 8}, skip_corrupt=False)
-        train.check_labels(source, {}, skip_corrupt=False)
+        training_data.check_labels(source, {"identity": 8}, skip_corrupt=False)
+        training_data.check_labels(source, {}, skip_corrupt=False)
     assert not caplog.records
     with pytest.raises(UserError, match=r"num_classes = 7 does not fit .*'identity'.*: they are 0 to 7; set it to 8"):
-        train.check_labels(source, {"identity": 7}, skip_corrupt=False)
+        training_data.check_labels(source, {"identity": 7}, skip_corrupt=False)
     with caplog.at_level(logging.WARNING):
-        train.check_labels(source, {"identity": 9}, skip_corrupt=False)
+        training_data.check_labels(source, {"identity": 9}, skip_corrupt=False)
     assert "num_classes = 9 does not fit" in caplog.text
 
 
 def test_negative_labels(faces):
     with pytest.raises(UserError, match="they begin at -1"):
-        train.check_labels(faces([-1, 5]), {"identity": 8}, skip_corrupt=False)
+        training_data.check_labels(faces([-1, 5]), {"identity": 8}, skip_corrupt=False)
 
 
 def test_labels_of_a_subset_are_counted_anew(faces):
     subset = few_shot.subset(faces([30, 30, 10, 20]), "identity", images_per_class=1)
-    train.check_labels(subset, {"identity": 3}, skip_corrupt=False)
+    training_data.check_labels(subset, {"identity": 3}, skip_corrupt=False)
     with pytest.raises(UserError, match=r"num_classes = 2 .*set it to 3"):
-        train.check_labels(subset, {"identity": 2}, skip_corrupt=False)
+        training_data.check_labels(subset, {"identity": 2}, skip_corrupt=False)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_labels_of_a_subset_are_counted_anew(faces):
     ],
 )
 def test_what_converts_a_data_set(folder, hint):
-    assert hint in train.converter_hint(folder)
+    assert hint in training_data.converter_hint(folder)
 
 
 @pytest.mark.parametrize(

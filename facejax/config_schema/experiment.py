@@ -8,6 +8,7 @@ from facejax.config_schema.fields import (
     FaceSize,
     Folder,
     Fraction,
+    Names,
     PositiveCount,
     Rules,
     Section,
@@ -49,6 +50,7 @@ class Checkpoint(Section):
     every_steps: PositiveCount = key("steps from one checkpoint to the next")
     keep: PositiveCount = key("number of newest checkpoints that are kept")
     keep_period: Count = key("checkpoints at multiples of this step are kept for good; 0: none")
+    best: Names = key("metrics whose mean decides which evaluated state is kept in best/; (): none", default=())
 
 
 class SyntheticFaces(Section):

@@ -64,7 +64,7 @@ def transformer(source: epath.PathLike, *, size: str, shapes_only: bool = False)
     return (found.get("target") or found)["params"]["transformer"]
 
 
-def in_place_of(here, there: Mapping, source: epath.PathLike):
+def replace_weights(here, there: Mapping, source: epath.PathLike):
     """`there`, on the devices on which `here` lies; `here` itself where both have shapes only.
 
     Args:

@@ -1,25 +1,23 @@
 """Training methods, one file each. `create(config, ...)` gives the one that the config names."""
 
-from facejax.methods import fra, lafs, pcl, simclr, supervised
+from facejax.methods.fra import FRA
+from facejax.methods.lafs import LAFS
 from facejax.methods.method import Method
+from facejax.methods.pcl import PCL
+from facejax.methods.simclr import SimCLR
+from facejax.methods.supervised import Supervised
 
-METHODS = {
-    "fra": fra.create,
-    "lafs": lafs.create,
-    "pcl": pcl.create,
-    "simclr": simclr.create,
-    "supervised": supervised.create,
+METHODS: dict[str, type[Method]] = {
+    "fra": FRA,
+    "lafs": LAFS,
+    "pcl": PCL,
+    "simclr": SimCLR,
+    "supervised": Supervised,
 }
 
 
 def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
-    """Builds the method `config.method`.
-
-    Args:
-      config: an `ml_collections.ConfigDict` that `facejax.config_schema.check.check` has passed.
-      steps_per_epoch: updates an epoch, which the schedules count in.
-      total_steps: updates of the whole run.
-    """
+    """Builds the method `config.method`; see `Method` for the arguments."""
     return METHODS[config.method](config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
 
 

@@ -9,6 +9,7 @@ from facejax.data import photometry, views
 from facejax.methods.collapse import assignment_entropy, embedding_spread
 from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
+from facejax.methods.momentum_target import MomentumTarget
 from facejax.models import resnet
 from facejax.models.fra import FRANetwork
 from facejax.pictures import Caption, overlay_regions, region_colors
@@ -17,23 +18,15 @@ from facejax.train_state import TrainState
 PREDICTORS = ("predictor", "region_predictor")  # submodules that only the online network has
 
 
-def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
-    """Builds FRA; see `FRA` for the fields of the config."""
-    fra = FRA(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-    return Method(
-        init=fra.init, train_step=fra.train_step, encode=fra.encode, pictures=fra.pictures, captions=fra.captions()
-    )
-
-
-class FRA:
-    """The method's functions, bound to a config.
+class FRA(Method):
+    """FRA, bound to a config.
 
     Fields that are read: `image_size`, `mean`, `std`, `dtype`, `epochs`; all of `model`, `loss`, `optimizer` and
     `ema`; `view1` and `view2`, which hold further arguments of `facejax.data.views.make_view`.
     """
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
-        self.config = config
+        super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
         self.network = create_network(config)
         self.learning_rate = schedules.warmup_cosine(
             config.optimizer.learning_rate,
@@ -54,7 +47,11 @@ class FRA:
                 lambda params: {name: name in PREDICTORS for name in params},
             ),
         )
-        self.target_momentum = schedules.cosine_momentum(config.ema.momentum, total_steps=total_steps)
+        self.target = MomentumTarget(
+            self.network,
+            schedules.cosine_momentum(config.ema.momentum, total_steps=total_steps),
+            training=config.ema.target_statistics == "own",
+        )
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """A fresh state; the target starts as a copy of the online network, with prototypes of its own."""
@@ -94,18 +91,19 @@ class FRA:
         gradients, (metrics, statistics, target) = gradient(state.params, state.statistics, state.target, views, rng)
         updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        momentum = self.target_momentum(state.step)
-        online = without_predictors({"params": params, **statistics})
-        followed = ["params"] if self.config.ema.target_statistics == "own" else list(target)
-        target |= {name: optax.incremental_update(online[name], target[name], 1 - momentum) for name in followed}
-        metrics |= {"learning_rate": self.learning_rate(state.step), "target_momentum": momentum}
+        target = self.target.follow(target, without_predictors({"params": params, **statistics}), state.step)
+        metrics |= {
+            "learning_rate": self.learning_rate(state.step),
+            "target_momentum": self.target.momentum(state.step),
+        }
         return TrainState(state.step + 1, params, statistics, target, opt_state), metrics
 
     def loss(self, params, statistics, target, views, rng):
         """Total loss of two views, and `(metrics, statistics, target)` after the forwards."""
         online_rng, target_rng = jax.random.split(rng)
         (online1, online2), statistics = self.forward_online(params, statistics, views, online_rng)
-        (target1, target2), target = self.forward_target(target, views, target_rng)
+        targets, target = self.target.forward(target, side_by_side(jnp.stack(views)), target_rng)
+        target1, target2 = separate(targets)
 
         weights = self.config.loss
         instance = losses.byol(online1["global_prediction"], target2["global"])
@@ -137,18 +135,6 @@ class FRA:
         )
         return separate(outputs), statistics
 
-    def forward_target(self, target, views, rng):
-        """Outputs for each view, and the target's variables after them.
-
-        The target is in training mode with statistics of its own, unless they follow the online ones (EMAN).
-        """
-        views = side_by_side(jnp.stack(views))
-        if self.config.ema.target_statistics == "online":
-            return separate(self.network.apply(target, views, train=False)), target
-        moving = [name for name in target if name != "params"]
-        outputs, moved = self.network.apply(target, views, train=True, rngs={"dropout": rng}, mutable=moving)
-        return separate(outputs), target | moved
-
     def _region_loss(self, online, target):
         weight = self.config.loss.decorrelation_weight
         return losses.region_consistency(online["region_prediction"], target["regions"], weight)
@@ -165,10 +151,11 @@ class FRA:
             sinkhorn_iterations=self.config.loss.sinkhorn_iterations,
         )
 
-    def encode(self, variables, images: jax.Array) -> jax.Array:
-        """Pooled backbone features [N, C], float32, of uint8 images [N, S, S, 3]."""
-        return self.network.apply(variables, self._normalize(images), method="encode")
+    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """Backbone features `pooled` [N, C], float32, of uint8 images [N, S, S, 3]."""
+        return {"pooled": self.network.apply(variables, self._normalize(images), method="encode")}
 
+    @property
     def captions(self) -> dict[str, Caption]:
         """What explains `pictures`."""
         colors = region_colors(self.config.model.num_regions)

@@ -10,6 +10,7 @@ from facejax.interop import pretrained
 from facejax.methods import landmark_pictures
 from facejax.methods.collapse import embedding_spread
 from facejax.methods.method import Batch, Method
+from facejax.methods.momentum_target import MomentumTarget
 from facejax.models import patches
 from facejax.models.dino_head import DINOHead
 from facejax.models.fvit import FViT
@@ -21,23 +22,8 @@ REFERENCE_BATCH = 256  # that the learning rate is given for
 TEACHER_MODES = ("train", "eval")  # drops out as the student does, or is still
 
 
-def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
-    """Builds LAFS, or DINO-face; see `LAFS` for the fields of the config."""
-    lafs = LAFS(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-    return Method(
-        init=lafs.init,
-        train_step=lafs.train_step,
-        encode=lafs.encode,
-        pictures=lafs.pictures,
-        check_start=lafs.check_start,
-        captions=landmark_pictures.captions(),
-        start_from=lafs.start_from,
-        evaluated=lafs.teacher_variables,
-    )
-
-
-class LAFS:
-    """The method's functions, bound to a config.
+class LAFS(Method):
+    """LAFS or DINO-face, bound to a config.
 
     Fields that are read: `image_size`, `mean`, `std`, `dtype`, `epochs`, `batch_size`; all of `model`, `head`, `loss`,
     `optimizer`, `ema` and `landmark_augmentation`; `landmark_network`, the workdir or official file that it comes from;
@@ -50,8 +36,11 @@ class LAFS:
     puts it into evaluation mode. "eval" keeps it still, as DINO's paper has it.
     """
 
+    captions = landmark_pictures.CAPTIONS
+
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
-        self.config, dtype = config, jnp.dtype(config.dtype)
+        super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+        dtype = jnp.dtype(config.dtype)
         self.landmark_network = LandmarkNetwork(config.model.num_points) if config.model.landmarks else None
         self.network = LAFSNetwork(
             FViT(
@@ -85,7 +74,11 @@ class LAFS:
             epochs=config.loss.temperature_epochs,
             steps_per_epoch=steps_per_epoch,
         )
-        self.teacher_momentum = schedules.cosine_momentum(config.ema.momentum, total_steps=total_steps)
+        self.teacher = MomentumTarget(
+            self.network,
+            schedules.cosine_momentum(config.ema.momentum, total_steps=total_steps),
+            training=config.ema.teacher_mode == "train",
+        )
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """A fresh state; the teacher starts as a copy of the student. `start_from` brings the landmark network."""
@@ -117,7 +110,7 @@ class LAFS:
             return state
         there = pretrained.landmark_network(self.config.landmark_network, shapes_only=shapes_only)
         here = state.statistics["landmark_network"]
-        loaded = pretrained.in_place_of(here, there, self.config.landmark_network)
+        loaded = pretrained.replace_weights(here, there, self.config.landmark_network)
         return state.replace(statistics=state.statistics | {"landmark_network": loaded})
 
     def train_step(self, state: TrainState, batch: Batch, rng: jax.Array):
@@ -175,22 +168,20 @@ class LAFS:
     def update(self, state: TrainState, views: tuple[jax.Array, ...], rng: jax.Array):
         """One step on tokens of the views, the teacher's two first: [B, 2, P, C], [B, L, P', C]; then the teacher's."""
         temperature, (student_rng, teacher_rng) = self.teacher_temperature(state.step), jax.random.split(rng)
-        drops_out = self.config.ema.teacher_mode == "train"
-        teacher = self.network.apply(state.target, views[:1], drops_out, rngs={"dropout": teacher_rng})[1]
+        (_, teacher), target = self.teacher.forward(state.target, views[:1], teacher_rng)
         gradient = jax.grad(self.loss, has_aux=True)
         gradients, metrics = gradient(
             state.params, views, teacher, state.statistics["center"], temperature, student_rng
         )
         updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        momentum = self.teacher_momentum(state.step)
-        target = {"params": optax.incremental_update(params, state.target["params"], 1 - momentum)}
+        target = self.teacher.follow(target, {"params": params}, state.step)
         center = losses.update_center(state.statistics["center"], teacher, self.config.loss.center_momentum)
         metrics |= {
             "learning_rate": self.learning_rate(state.step),
             "weight_decay": self.weight_decay(state.step),
             "teacher_temperature": temperature,
-            "teacher_momentum": momentum,
+            "teacher_momentum": self.teacher.momentum(state.step),
         }
         return TrainState(state.step + 1, params, state.statistics | {"center": center}, target, opt_state), metrics
 
@@ -201,13 +192,13 @@ class LAFS:
         total = losses.dino(logits, teacher, center, student_temperature, temperature)
         return total, {"total": total, "embedding_spread": embedding_spread(embeddings[0])}
 
-    def teacher_variables(self, state: TrainState) -> dict:
+    def eval_variables(self, state: TrainState) -> dict:
         """What encodes best: the teacher's parameters, with the landmark network."""
         return {**state.variables, **state.target}
 
-    def encode(self, variables, images: jax.Array) -> jax.Array:
-        """Embeddings [N, D], float32, of uint8 images [N, S, S, 3]: the class token of the transformer."""
-        return self._look(variables, images)[0]
+    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """`embedding` [N, D], the transformer's class token, of uint8 images [N, S, S, 3]; float32."""
+        return {"embedding": self._look(variables, images)[0]}
 
     def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
         """Landmarks, patches and attention of uint8 images [N, S, S, 3]; see `facejax.methods.landmark_pictures`."""

@@ -14,14 +14,13 @@ QUIET, LOUD = (40.0, 40.0, 40.0), (255.0, 40.0, 0.0)  # the patch that is attend
 FOLLOWED = 9  # points that are shown alone, to be compared over faces
 
 
-def captions() -> dict[str, Caption]:
-    """What explains the pictures of `draw` and `attention_map`."""
-    return {
-        "landmarks": Caption("the landmarks, each in a colour of its own, the same on every face"),
-        "followed": Caption("a few of the landmarks, drawn large"),
-        "patches": Caption("the patches around the landmarks, as the network sees them"),
-        "attention": Caption("what the class token attends to: the redder, the more", legend=(("most", LOUD),)),
-    }
+# What explains the pictures of `draw` and `attention_map`.
+CAPTIONS = {
+    "landmarks": Caption("the landmarks, each in a colour of its own, the same on every face"),
+    "followed": Caption("a few of the landmarks, drawn large"),
+    "patches": Caption("the patches around the landmarks, as the network sees them"),
+    "attention": Caption("what the class token attends to: the redder, the more", legend=(("most", LOUD),)),
+}
 
 
 def draw(images, points, tokens, attention, *, patch_size: int, geometry: str) -> dict[str, jax.Array]:

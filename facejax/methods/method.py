@@ -1,7 +1,7 @@
-"""What a training method gives to the loop."""
+"""What a training method is to the loop, to evaluations and to whoever uses what it learned."""
 
-import dataclasses
-from collections.abc import Callable, Mapping
+import abc
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,33 +12,70 @@ from facejax.train_state import TrainState
 Batch = dict[str, jax.Array]
 
 
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """Four pure functions that can be jitted, and what the loop must know besides.
+class Method(abc.ABC):
+    """A training method, bound to a config. `init`, `train_step`, `encode` and `pictures` are pure and can be jitted.
+
+    Args:
+      config: an `ml_collections.ConfigDict` that `facejax.config_schema.check.check` has passed.
+      steps_per_epoch: updates an epoch, which the schedules count in.
+      total_steps: updates of the whole run.
 
     Attributes:
-      init: `(rng, batch) -> TrainState`. Only shapes and types of the batch matter.
-      train_step: `(state, batch, rng) -> (state, metrics)` with `batch["image"]` uint8 [B, S, S, 3] and
-        `batch["size"]` int32 [B, 2]. It folds `state.step` into `rng` by itself; metrics are float32 scalars.
-      encode: `(variables, images) -> features` for uint8 images [N, S, S, 3]; features are float32 [N, C].
-      pictures: `(variables, images) -> {name: uint8 [N, H, W, 3]}`, what is worth looking at.
       captions: name of a picture -> what explains it.
-      fields: fields of a record that the batch has to hold.
-      num_classes: label field -> number of classes that the method was built for; labels are below it.
-      start_from: `state -> state`, called once outside of jit on a fresh state: puts weights from files that the config
-        names in the place of random ones, each on the devices where it belongs.
-      check_start: raises `UserError` where weights that the config names are not there, of another kind, or do not fit;
-        it reads no more than it must for that, and computes nothing.
-      evaluated: `state -> variables` for `encode` and `pictures`: those of the online network, or its teacher's.
     """
 
-    init: Callable[[jax.Array, Batch], TrainState]
-    train_step: Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
-    encode: Callable[[Any, jax.Array], jax.Array]
-    pictures: Callable[[Any, jax.Array], dict[str, jax.Array]]
-    captions: Mapping[str, Caption] = dataclasses.field(default_factory=dict)
-    fields: tuple[str, ...] = ("image",)
-    num_classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    start_from: Callable[[TrainState], TrainState] = lambda state: state
-    check_start: Callable[[], None] = lambda: None
-    evaluated: Callable[[TrainState], Any] = lambda state: state.variables
+    captions: Mapping[str, Caption] = {}
+
+    def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
+        self.config, self.steps_per_epoch, self.total_steps = config, steps_per_epoch, total_steps
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of a record that the batch has to hold."""
+        return ("image",)
+
+    @property
+    def num_classes(self) -> Mapping[str, int]:
+        """Label field -> number of classes that the method was built for; labels are below it."""
+        return {}
+
+    @property
+    def streams(self) -> tuple[int, ...]:
+        """Records of each of several updates of a step, which are drawn separately; none: a batch is drawn as one."""
+        return ()
+
+    @abc.abstractmethod
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """A fresh state. Only shapes and types of the batch matter."""
+
+    @abc.abstractmethod
+    def train_step(self, state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One step, and its metrics, float32 scalars with `total` among them.
+
+        `batch["image"]` is uint8 [B, S, S, 3], `batch["size"]` int32 [B, 2]. `state.step` is folded into `rng` here.
+        """
+
+    @abc.abstractmethod
+    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """`{kind: features}` of uint8 images [N, S, S, 3]; features are float32 [N, D]."""
+
+    def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """`{name: uint8 [N, H, W, 3]}`, what is worth looking at."""
+        return {}
+
+    def eval_variables(self, state: TrainState) -> Any:
+        """Variables for `encode` and `pictures`: those of the online network, or its teacher's."""
+        return state.variables
+
+    def start_from(self, state: TrainState) -> TrainState:
+        """Called once outside of jit on a fresh state: weights from files that the config names replace random ones.
+
+        Each stays on the devices where it belongs.
+        """
+        return state
+
+    def check_start(self) -> None:  # noqa: B027 - nothing to check is the usual case
+        """Raises `UserError` where weights that the config names are not there, of another kind, or do not fit.
+
+        It reads no more than it must for that, and computes nothing.
+        """

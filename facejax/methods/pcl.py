@@ -1,5 +1,7 @@
 """PCL: a decoder tells pose from face, then each has its contrast (Liu et al., CVPR 2023, arXiv:2211.13490)."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
@@ -8,9 +10,9 @@ from facejax.data import crops, views
 from facejax.methods import dynamic_weights
 from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
-from facejax.methods.spread import spread
 from facejax.models import pcl as models
 from facejax.pictures import Caption
+from facejax.sharding import shard_over_data
 from facejax.train_state import TrainState
 
 UPDATES = {  # in the order of an iteration: the parts of the network that get a gradient
@@ -26,16 +28,12 @@ POSES = 3  # that a face is shown in
 WINDOW = 0.2  # half the side of a corner's window over the side of the image
 
 
-def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
-    """Builds PCL; see `PCL` for the fields of the config."""
-    pcl = PCL(config, steps_per_epoch=steps_per_epoch)
-    return Method(
-        init=pcl.init, train_step=pcl.train_step, encode=pcl.encode, pictures=pcl.pictures, captions=captions()
-    )
+SWAPS = ("another face, for its pose", "the face in that pose") * POSES
+DECODED = ("face, pose of mirror", "mirror, pose of face", "face, own pose", "mirror, own pose")
 
 
-class PCL:
-    """The method's functions, bound to a config.
+class PCL(Method):
+    """PCL, bound to a config.
 
     A batch of the loop holds the records of all updates one after the other, `config.batches` says how many of each:
     the first `batches.decoder` are for the decoder's update, and so on in the order of `UPDATES`; what is left over
@@ -45,10 +43,14 @@ class PCL:
     `model`, `loss` and `optimizer`; `augmentation`, which holds arguments of `facejax.data.views.distort`.
     """
 
-    def __init__(self, config, *, steps_per_epoch: int):
-        self.config = config
+    captions: ClassVar = {
+        "reconstructions": Caption(columns=("face", "its mirror image", *DECODED)),
+        "pose_swaps": Caption(columns=("face", *SWAPS)),
+    }
+
+    def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
+        super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
         self.network = create_network(config)
-        self.steps_per_epoch = steps_per_epoch
         self.warmup_steps = config.get("decoder_warmup_epochs", 0) * steps_per_epoch
         self.learning_rate = schedules.warmup_cosine(
             config.optimizer.learning_rate, warmup_epochs=0, epochs=config.epochs, steps_per_epoch=steps_per_epoch
@@ -58,7 +60,14 @@ class PCL:
         )
         self.updates = [name for name in UPDATES if config.batches.get(name)]
         self.contrasts = [name for name in self.updates if name in CONTRASTS]
+        self.inputs_of = {"decoder": self.decoder_inputs, "face": self.face_inputs, "pose": self.pose_inputs}
+        self.loss_of = {"decoder": self.decoder_loss, "face": self.face_loss, "pose": self.pose_loss}
         self.parts = {part for name in self.updates for part in UPDATES[name]}
+
+    @property
+    def streams(self) -> tuple[int, ...]:
+        """Records of each update."""
+        return tuple(self.config.batches.values())
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """A fresh state."""
@@ -88,8 +97,8 @@ class PCL:
         rng, inputs, start = jax.random.fold_in(rng, state.step), {}, 0
         for index, name in enumerate(self.updates):
             own = slice(start, start := start + self.config.batches[name])
-            make = getattr(self, f"{name}_inputs")
-            images, sizes = spread(batch["image"][own]), spread(batch["size"][own])
+            make = self.inputs_of[name]
+            images, sizes = shard_over_data(batch["image"][own]), shard_over_data(batch["size"][own])
             inputs[name] = make(jax.random.fold_in(rng, index), images, sizes)
         return self.update(state, inputs)
 
@@ -113,7 +122,7 @@ class PCL:
         """Two augmentations of each image, `views` [2, K, S, S, 3], Q of its mirror, `negatives` [K Q, S, S, 3]."""
         count, keys = self.config.loss.pose_negatives, jax.random.split(key, 4)
         source = crops.resize(images, sizes, size=self.config.image_size)
-        negatives = spread(jnp.repeat(source[:, :, ::-1], count, axis=0))
+        negatives = shard_over_data(jnp.repeat(source[:, :, ::-1], count, axis=0))
         return {
             "views": jnp.stack([self._augment(keys[0], source), self._augment(keys[1], source)]),
             "negatives": self._augment(keys[2], negatives),
@@ -183,7 +192,7 @@ class PCL:
         """`(gradients, loss, details, statistics)` of one update; gradients of the weighted loss in its parts alone."""
 
         def weighted(params):
-            loss, details, moved = getattr(self, f"{name}_loss")(params, statistics, inputs)
+            loss, details, moved = self.loss_of[name](params, statistics, inputs)
             return weight * loss, (loss, details, moved)
 
         chosen = {part: params[part] for part in UPDATES[name]}
@@ -225,7 +234,7 @@ class PCL:
     def pose_loss(self, params, statistics, inputs):
         """Two augmentations of an image agree among mixed ones of its mirror image, whose pose is another."""
         anchors = side_by_side(inputs["views"])
-        features = self._branch("pose", params, spread(jnp.concatenate([anchors, inputs["negatives"]])))
+        features = self._branch("pose", params, shard_over_data(jnp.concatenate([anchors, inputs["negatives"]])))
         features, negatives = features[: len(anchors)], features[len(anchors) :]
         projected, statistics = self._train("project", params, statistics, features, "pose")
         negatives, statistics = self._train("project", params, statistics, negatives, "pose")
@@ -285,16 +294,6 @@ class PCL:
             "reconstructions": in_a_row([source, mirror, *(decode(*pair) for pair in pairs)]),
             "pose_swaps": in_a_row(swaps),
         }
-
-
-def captions() -> dict[str, Caption]:
-    """What explains `PCL.pictures`."""
-    swaps = ("another face, for its pose", "the face in that pose") * POSES
-    columns = ("face", "its mirror image", "face, pose of mirror", "mirror, pose of face", "face, own pose")
-    return {
-        "reconstructions": Caption(columns=(*columns, "mirror, own pose")),
-        "pose_swaps": Caption(columns=("face", *swaps)),
-    }
 
 
 def create_network(config) -> models.PCLNetwork:

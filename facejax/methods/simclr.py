@@ -6,14 +6,7 @@ import jax.numpy as jnp
 from facejax import losses
 from facejax.data import views
 from facejax.methods.joint_views import side_by_side, views_apart
-from facejax.methods.method import Method
 from facejax.methods.pcl import PCL
-
-
-def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
-    """Builds SimCLR; see `SimCLR` for the fields of the config."""
-    simclr = SimCLR(config, steps_per_epoch=steps_per_epoch)
-    return Method(init=simclr.init, train_step=simclr.train_step, encode=simclr.encode, pictures=simclr.pictures)
 
 
 class SimCLR(PCL):

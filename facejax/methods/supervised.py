@@ -24,25 +24,8 @@ MARGINS = {"cosface": losses.cosface, "arcface": losses.arcface}
 ROWS = 256  # the classifier has a multiple of this many rows, so that it can be split over any usual number of devices
 
 
-def create(config, *, steps_per_epoch: int, total_steps: int) -> Method:
-    """Builds the method; see `Supervised` for the fields of the config."""
-    supervised = Supervised(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-    label = config.data.label
-    return Method(
-        init=supervised.init,
-        train_step=supervised.train_step,
-        encode=supervised.encode,
-        pictures=supervised.pictures,
-        captions=landmark_pictures.captions(),
-        fields=("image", label),
-        num_classes={label: config.classifier.num_classes},
-        check_start=supervised.check_start,
-        start_from=supervised.start_from,
-    )
-
-
-class Supervised:
-    """The method's functions, bound to a config.
+class Supervised(Method):
+    """Recognition, bound to a config.
 
     Fields that are read: `image_size`, `mean`, `std`, `dtype`, `batch_size`; `data.label`; all of `model`,
     `classifier` and `optimizer`; `view`, further arguments of `facejax.data.views.make_view`; `rand_augment`, `erasing`
@@ -53,8 +36,11 @@ class Supervised:
     AdamW still moves every row: those left out have gradient 0 in that step.
     """
 
+    captions = landmark_pictures.CAPTIONS
+
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
-        self.config, model, dtype = config, config.model, jnp.dtype(config.dtype)
+        super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+        model, dtype = config.model, jnp.dtype(config.dtype)
         self.network = FaceTransformer(
             FViT(
                 size=model.size,
@@ -77,6 +63,16 @@ class Supervised:
             total_steps=total_steps,
         )
         self.optimizer = grouped_optimizer(config, self.learning_rate, steps_per_epoch=steps_per_epoch)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Images and labels."""
+        return ("image", self.config.data.label)
+
+    @property
+    def num_classes(self) -> dict[str, int]:
+        """Of the classifier."""
+        return {self.config.data.label: self.config.classifier.num_classes}
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """A fresh state, classifier included; `start_from` brings weights of earlier stages."""
@@ -110,14 +106,14 @@ class Supervised:
         sources, params, statistics = self.config.initialize_from, dict(state.params), dict(state.statistics)
         if sources.transformer != pretrained.RANDOM:
             there = pretrained.transformer(sources.transformer, size=self.config.model.size, shapes_only=shapes_only)
-            params["transformer"] = pretrained.in_place_of(params["transformer"], there, sources.transformer)
+            params["transformer"] = pretrained.replace_weights(params["transformer"], there, sources.transformer)
         if self.config.model.landmarks and sources.landmark_network != pretrained.RANDOM:
             there = pretrained.landmark_network(sources.landmark_network, shapes_only=shapes_only)
             here = {
                 "params": params["landmark_network"],
                 "batch_stats": statistics["batch_stats"]["landmark_network"],
             }
-            loaded = pretrained.in_place_of(here, there, sources.landmark_network)
+            loaded = pretrained.replace_weights(here, there, sources.landmark_network)
             params["landmark_network"] = loaded["params"]
             statistics["batch_stats"] = {"landmark_network": loaded["batch_stats"]}
         return state.replace(params=params, statistics=statistics)

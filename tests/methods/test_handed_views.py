@@ -161,7 +161,7 @@ def make_pcl(**augmentation):
     config.model.update(width=2, hidden_dim=4, projection_dim=4, decoder_size=8)
     config.loss.pose_negatives = 3
     config.augmentation = augmentation
-    return pcl.PCL(config, steps_per_epoch=2)
+    return pcl.PCL(config, steps_per_epoch=2, total_steps=2)
 
 
 @functools.cache

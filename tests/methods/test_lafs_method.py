@@ -29,7 +29,7 @@ def test_steps(name):
     moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), second.params["transformer"], state.params["transformer"])
     assert min(jax.tree.leaves(moved)) > 0
     # The teacher follows by 1 - momentum.
-    momentum = method.train_step.__self__.teacher_momentum(1)
+    momentum = method.teacher.momentum(1)
     expected = jax.tree.map(lambda t, s: momentum * t + (1 - momentum) * s, first.target["params"], second.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), second.target["params"], expected)
     if name == "lafs":
@@ -38,7 +38,7 @@ def test_steps(name):
 
 def test_views_are_patches_around_disturbed_landmarks():
     method, state, _ = tiny.compiled("lafs")
-    bound = method.train_step.__self__
+    bound = method
     tokens = jax.jit(bound.tokens)(state.statistics, tiny.make_batch(), jax.random.key(2))
     assert tokens[0].shape == (tiny.BATCH, 2, 16, 192) and tokens[1].shape == (tiny.BATCH, 2, 6, 192)
     assert jnp.abs(tokens[0]).max() <= 1 + 1e-5  # bilinear between -1 and 1, 0 outside
@@ -63,17 +63,17 @@ def test_encoder_is_the_teacher():
     for index in range(3):
         state, _ = step(state, tiny.make_batch(index), jax.random.key(1))
     images = tiny.make_batch()["image"]
-    encode = jax.jit(method.encode)
-    features = encode(method.evaluated(state), images)
+    encode = jax.jit(lambda *args: method.encode(*args)["embedding"])
+    features = encode(method.eval_variables(state), images)
     assert features.shape == (tiny.BATCH, 128) and features.dtype == jnp.float32
     assert jnp.abs(features - encode(state.variables, images)).max() > 0
-    np.testing.assert_allclose(encode(method.evaluated(state), images[:1])[0], features[0], atol=1e-4)
+    np.testing.assert_allclose(encode(method.eval_variables(state), images[:1])[0], features[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["lafs", "dino"])
 def test_pictures(name):
     method, state, _ = tiny.compiled(name)
-    pictures = jax.jit(method.pictures)(method.evaluated(state), tiny.make_batch()["image"])
+    pictures = jax.jit(method.pictures)(method.eval_variables(state), tiny.make_batch()["image"])
     assert set(pictures) == ({"landmarks", "followed", "patches", "attention"} if name == "lafs" else {"attention"})
     assert set(pictures) <= set(method.captions)
     for picture in pictures.values():

@@ -127,7 +127,7 @@ def test_pictures(trained, rng):
     np.testing.assert_array_equal(rows["reconstructions"][1], images[:, :, ::-1])
     np.testing.assert_array_equal(rows["pose_swaps"][0], images)
     features = trained.method.encode(variables, images)
-    decode = jax.jit(functools.partial(trained.method.pictures.__self__.network.apply, train=False, method="decode"))
+    decode = jax.jit(functools.partial(trained.method.network.apply, train=False, method="decode"))
     for shift in (1, 2, 3):
         np.testing.assert_array_equal(rows["pose_swaps"][2 * shift - 1], np.roll(images, -shift, axis=0))
         drawn = decode(variables, features["face"], np.roll(features["pose"], -shift, axis=0))
@@ -147,7 +147,7 @@ def test_simclr_has_the_face_branch_alone(trained_simclr, rng):
 
 
 def test_simclr_loss(trained_simclr, rng):
-    method = simclr.SimCLR(trained_simclr.config, steps_per_epoch=2)
+    method = simclr.SimCLR(trained_simclr.config, steps_per_epoch=2, total_steps=2)
     features = rng.normal(size=(2, 8, 6)).astype(np.float32)
     without_network(method)
     loss, _, _ = method.face_loss({}, {}, {"views": jnp.asarray(features)})
@@ -158,7 +158,7 @@ def test_simclr_loss(trained_simclr, rng):
 def test_whose_negatives_an_anchor_meets(rng, negatives_of):
     config = tiny_pcl.get_config()
     config.loss.negatives_of = negatives_of
-    method = pcl.PCL(config, steps_per_epoch=2)
+    method = pcl.PCL(config, steps_per_epoch=2, total_steps=2)
     without_network(method)
     views, negatives = rng.normal(size=(2, 3, 6)), rng.normal(size=(3 * 4, 6))
     mix, permutation = rng.random((3, 4)), rng.permutation(4)

@@ -22,7 +22,7 @@ from facejax.methods import pcl
 
 config = tiny_pcl.get_config()
 config.augmentation, config.dtype = {}, "float64"
-method = pcl.PCL(config, steps_per_epoch=2)
+method = pcl.PCL(config, steps_per_epoch=2, total_steps=2)
 rng = np.random.default_rng(0)
 batches = [tiny_pcl.get_batch(rng, config) for _ in range(3)]
 shapes = jax.eval_shape(method.init, jax.random.key(0), batches[0])

@@ -15,6 +15,7 @@ from facejax import optimizers
 from facejax.interop import fra as interop
 from facejax.interop import torch_layout
 from facejax.methods import fra
+from facejax.methods.joint_views import side_by_side
 
 STEPS_PER_EPOCH = TOTAL_STEPS = 10  # the vectors' EMA runs as in a run of 10 iterations
 # Training is compared in float64, as the official code was run for the vectors: what differs then is not rounding.
@@ -82,7 +83,8 @@ class Run:
         @jax.jit
         def step(state, views):
             (online, _), _ = self.method.forward_online(state.params, state.statistics, views, rng)
-            (target, _), _ = self.method.forward_target(state.target, views, rng)
+            targets, _ = self.method.target.forward(state.target, side_by_side(jnp.stack(views)), rng)
+            target, _ = fra.separate(targets)
             gradient = jax.grad(self.method.loss, has_aux=True)
             gradients, _ = gradient(state.params, state.statistics, state.target, views, rng)
             return self.method.update(state, views, rng), gradients, {"online": online, "target": target}

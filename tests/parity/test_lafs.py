@@ -163,7 +163,7 @@ def test_schedules(vectors, method):
         for schedule, name in (
             (method.learning_rate, "lr"),
             (method.weight_decay, "weight_decay"),
-            (method.teacher_momentum, "momentum"),
+            (method.teacher.momentum, "momentum"),
         ):
             np.testing.assert_allclose(schedule(steps), vectors[f"schedule/{name}"], rtol=1e-14, err_msg=name)
         found = method.teacher_temperature(steps)[::STEPS_PER_EPOCH]

@@ -56,8 +56,8 @@ class Run:
     def __init__(self, vectors):
         self.vectors, self.seed = vectors, int(vectors["seed"])
         rate = float(vectors["learning_rate"])
-        self.method = pcl.PCL(make_config(rate, "float64"), steps_per_epoch=10)
-        self.narrow = pcl.PCL(make_config(rate, "float32"), steps_per_epoch=10)
+        self.method = pcl.PCL(make_config(rate, "float64"), steps_per_epoch=10, total_steps=10)
+        self.narrow = pcl.PCL(make_config(rate, "float32"), steps_per_epoch=10, total_steps=10)
         self.initial = golden.state_dict(json.loads(str(vectors["shapes"])), self.seed)
         variables = interop.from_official(self.initial)
         self.variables32 = jax.device_put(variables)

@@ -1,0 +1,58 @@
+"""The state that was judged best, next to the newest ones."""
+
+import math
+
+from absl import logging
+
+from facejax.checkpoints import Checkpoints
+from facejax.errors import UserError
+from facejax.evaluation.comparison import higher_is_better
+
+
+class BestCheckpoint:
+    """Keeps the state with the best evaluation in `workdir/best`, which weights can be read from as from a workdir.
+
+    Args:
+      workdir: folder of the run.
+      metrics: names of those whose mean decides, less being better where it is for the metric; (): nothing is kept.
+      evaluator: the run's; it has the metrics of steps that were evaluated before.
+      before_save: called before anything is written; raises where nothing may be.
+    """
+
+    def __init__(self, workdir, metrics: tuple[str, ...], evaluator, *, before_save=lambda: None):
+        self._metrics, self._evaluator, self._best = metrics, evaluator, -math.inf
+        self._checkpoints = Checkpoints(workdir / "best", keep=1, before_save=before_save) if metrics else None
+
+    def resume(self, step: int, untrained: dict[str, float], state, position) -> None:
+        """Finds the best so far; `step`, where the run resumes, may have been evaluated and not yet saved.
+
+        Raises:
+          UserError: no evaluation gives one of the metrics.
+        """
+        if self._checkpoints is None:
+            return
+        self._score(untrained)  # not after hours of training
+        if best := self._checkpoints.newest:
+            self._best = self._score(self._evaluator.cached(best) or {})
+        if step and (metrics := self._evaluator.cached(step)):
+            self.offer(step, metrics, state, position)
+
+    def offer(self, step: int, metrics: dict[str, float], state, position) -> None:
+        """Saves the state if its metrics are better than all before; arguments as of `Checkpoints.save`."""
+        if self._checkpoints is not None and (score := self._score(metrics)) > self._best:
+            self._best = score
+            logging.info("Step %d is the best so far: kept in %s", step, self._checkpoints.folder)
+            self._checkpoints.save(step, state, position)
+
+    def close(self) -> None:
+        """Waits until everything is on disk."""
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+
+    def _score(self, metrics) -> float:
+        for name in self._metrics:
+            if name not in metrics:
+                raise UserError(
+                    f"config.checkpoint.best: no evaluation gives '{name}'; there are: {', '.join(sorted(metrics))}"
+                )
+        return sum(metrics[name] * (1 if higher_is_better(name) else -1) for name in self._metrics) / len(self._metrics)
