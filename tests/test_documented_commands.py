@@ -100,7 +100,9 @@ README = {
         "workdirs/part_fvit", "supervised", "identity/embedding/top1_accuracy"
     ),
     "python -m facejax.main --config=experiments/lafs_part_fvit.py:demo --workdir=workdirs/lafs "
-    "--config.landmark_network=workdirs/part_fvit": trained("workdirs/lafs", "lafs", "identity/embedding/top1_accuracy"),
+    "--config.landmark_network=workdirs/part_fvit": trained(
+        "workdirs/lafs", "lafs", "identity/embedding/top1_accuracy"
+    ),
     "python -m facejax.main --config=experiments/lafs_finetune.py:demo --workdir=workdirs/finetuned "
     "--config.initialize_from.transformer=workdirs/lafs "
     "--config.initialize_from.landmark_network=workdirs/part_fvit": trained(
