@@ -37,11 +37,15 @@ def smaller(get_config):
     return wrapped
 
 
-def fra(config):
-    config.model.update(backbone="resnet18", width=4, output_stride=8, embedding_dim=8, hidden_dim=16, num_regions=3)
-    config.model.update(decoder_layers=1, decoder_heads=2)
+def byol(config):
+    config.model.update(backbone="resnet18", width=4, output_stride=8, embedding_dim=8, hidden_dim=16)
     for view in (config.view1, config.view2):
         view.update(PLAIN, solarize_probability=0.0)
+
+
+def fra(config):
+    byol(config)
+    config.model.update(num_regions=3, decoder_layers=1, decoder_heads=2)
 
 
 def pcl(config):
@@ -73,4 +77,4 @@ def supervised(config):
     config.classifier.num_classes = 8
 
 
-METHODS = {"fra": fra, "pcl": pcl, "simclr": simclr, "lafs": lafs, "supervised": supervised}
+METHODS = {"byol": byol, "fra": fra, "pcl": pcl, "simclr": simclr, "lafs": lafs, "supervised": supervised}

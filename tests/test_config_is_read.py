@@ -7,7 +7,7 @@ import pytest
 import smaller_experiments
 import tiny_experiment
 
-from experiments import simclr_voxceleb
+from experiments import byol_r50, simclr_voxceleb
 from facejax import methods, train
 from facejax.evaluator import Evaluator
 
@@ -43,11 +43,11 @@ def keys(config, prefix=""):
             yield prefix + key
 
 
-def simclr():
-    config = simclr_voxceleb.get_config("demo")
-    smaller_experiments.simclr(config)
+def baseline(method):
+    """A small config of a method that tiny_experiment.py does not have."""
+    config = {"byol": byol_r50, "simclr": simclr_voxceleb}[method].get_config("demo")
+    smaller_experiments.METHODS[method](config)
     config.epochs = 2
-    config.data.hierarchy = ("identity",)
     return config
 
 
@@ -102,7 +102,7 @@ def plain(config):
 @pytest.mark.parametrize("method", sorted(methods.METHODS))
 def test_every_key(method, folder, monkeypatch, tmp_path, without_computing):
     tiny_experiment.shorten_networks(monkeypatch)
-    config = simclr() if method == "simclr" else getattr(tiny_experiment, method)()
+    config = getattr(tiny_experiment, method)() if hasattr(tiny_experiment, method) else baseline(method)
     config.image_size = tiny_experiment.SIZE
     config.data.update(folder=str(folder), image_size=tiny_experiment.SIZE)
     if method == "lafs":

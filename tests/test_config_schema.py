@@ -127,8 +127,8 @@ PROBABILITY = "must be a probability, 0 to 1"
 WHOLE, POSITIVE_WHOLE, POSITIVE = "a whole number, 0 or more", "a whole number, 1 or more", "a number above 0"
 CASES = [  # experiment, key, value, what the error says after the key
     # Keys
-    ("fra_r50", "method", "far", "= 'far': unknown method; there are: fra, lafs, pcl, simclr, supervised"),
-    ("fra_r50", "method", REMOVED, "is missing: one of fra"),
+    ("fra_r50", "method", "far", "= 'far': unknown method; there are: byol, fra, lafs, pcl, simclr, supervised"),
+    ("fra_r50", "method", REMOVED, "is missing: one of byol, fra"),
     ("fra_r50", "method", ("fra",), "unknown method"),
     ("fra_r50", "batch_sizes", 8, "no such key; did you mean 'batch_size'?"),
     ("fra_r50", "view1.flop", 0.5, "no such key; did you mean 'flip'?"),

@@ -77,14 +77,19 @@ class View(PlainView):
 # --- FRA
 
 
-class FRAModel(Section):
-    """FRA's network."""
+class BYOLModel(Section):
+    """BYOL's network."""
 
     backbone: Literal[*resnet.VARIANTS] = key("residual network that encodes an image")
     width: PositiveCount = key("channels of the backbone's first stage; 64 is the published network")
-    output_stride: Literal[*resnet.OUTPUT_STRIDES] = key("pixels a cell of the grid that regions are found on")
-    embedding_dim: PositiveCount = key("length of global and regional embeddings")
+    output_stride: Literal[*resnet.OUTPUT_STRIDES] = key("pixels a cell of the backbone's grid")
+    embedding_dim: PositiveCount = key("length of the embeddings that are compared")
     hidden_dim: PositiveCount = key("hidden width of projectors and predictors")
+
+
+class FRAModel(BYOLModel):
+    """FRA's network; it finds regions on the backbone's grid."""
+
     num_regions: PositiveCount = key("number of facial regions")
     decoder_layers: PositiveCount = key("layers of the transformer decoder that makes mask embeddings")
     decoder_heads: PositiveCount = key("attention heads of that decoder")
@@ -120,8 +125,8 @@ class LARS(Section):
     predictor_factor: Positive = key("learning rate of the predictors over that of the rest")
 
 
-class FRATarget(Section):
-    """FRA's target network."""
+class MomentumTarget(Section):
+    """A target network, the moving average of the online network."""
 
     momentum: Rate = key("fraction of the target that a step keeps at first; it rises to 1 along a cosine")
     target_statistics: Literal["own", "online"] = key(
@@ -129,23 +134,35 @@ class FRATarget(Section):
     )
 
 
-class FRAData(Data):
+class PartData(Data):
     """Records to train on, or some of them."""
 
     fraction: Fraction = key("fraction of the records that is trained on, drawn at random")
 
 
-class FRA(Normalized):
+class TwoViews(Normalized):
+    """What BYOL and its family share."""
+
+    data: PartData = key("records to train on")
+    view1: View = key("first random view of an image")
+    view2: View = key("second random view of an image")
+    optimizer: LARS = key("the optimizer")
+    ema: MomentumTarget = key("the target network, an average of the online network")
+
+
+class BYOL(TwoViews):
+    """BYOL: two views of a face agree, as a whole."""
+
+    method: Literal["byol"] = key("what is learned")
+    model: BYOLModel = key("the network")
+
+
+class FRA(TwoViews):
     """FRA: two views of a face agree, as a whole and region by region."""
 
     method: Literal["fra"] = key("what is learned")
-    data: FRAData = key("records to train on")
-    view1: View = key("first random view of an image")
-    view2: View = key("second random view of an image")
     model: FRAModel = key("the network")
     loss: FRALoss = key("the losses")
-    optimizer: LARS = key("the optimizer")
-    ema: FRATarget = key("the target network, an average of the online network")
 
     def check_together(self) -> None:
         """Grid, and widths that must divide."""
@@ -558,6 +575,7 @@ class Supervised(Normalized):
 
 
 SCHEMAS: dict[str, type[Experiment]] = {
+    "byol": BYOL,
     "fra": FRA,
     "lafs": LAFS,
     "pcl": PCL,

@@ -1,5 +1,6 @@
 """Training methods, one file each. `create(config, ...)` gives the one that the config names."""
 
+from facejax.methods.byol import BYOL
 from facejax.methods.fra import FRA
 from facejax.methods.lafs import LAFS
 from facejax.methods.method import Method
@@ -8,6 +9,7 @@ from facejax.methods.simclr import SimCLR
 from facejax.methods.supervised import Supervised
 
 METHODS: dict[str, type[Method]] = {
+    "byol": BYOL,
     "fra": FRA,
     "lafs": LAFS,
     "pcl": PCL,

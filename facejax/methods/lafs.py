@@ -75,7 +75,6 @@ class LAFS(Method):
             steps_per_epoch=steps_per_epoch,
         )
         self.teacher = MomentumTarget(
-            self.network,
             schedules.cosine_momentum(config.ema.momentum, total_steps=total_steps),
             training=config.ema.teacher_mode == "train",
         )
@@ -168,7 +167,7 @@ class LAFS(Method):
     def update(self, state: TrainState, views: tuple[jax.Array, ...], rng: jax.Array):
         """One step on tokens of the views, the teacher's two first: [B, 2, P, C], [B, L, P', C]; then the teacher's."""
         temperature, (student_rng, teacher_rng) = self.teacher_temperature(state.step), jax.random.split(rng)
-        (_, teacher), target = self.teacher.forward(state.target, views[:1], teacher_rng)
+        (_, teacher), target = self.teacher.forward(self.network, state.target, views[:1], teacher_rng)
         gradient = jax.grad(self.loss, has_aux=True)
         gradients, metrics = gradient(
             state.params, views, teacher, state.statistics["center"], temperature, student_rng

@@ -12,22 +12,20 @@ class MomentumTarget:
     """Exponential moving average of an online network (BYOL, arXiv:2006.07733, equation 1; DINO, arXiv:2104.14294).
 
     Attributes:
-      network: the module that both are, called with views and whether it trains.
       momentum: schedule of the step.
       training: whether it is in training mode: it drops out, and normalises with the statistics of the batch, which
         move its own. Otherwise it is still, and its statistics follow the online ones (EMAN, arXiv:2101.08482).
     """
 
-    network: nn.Module
     momentum: optax.Schedule
     training: bool
 
-    def forward(self, target: dict, views, rng: jax.Array):
-        """The network's outputs for the views, and the target's variables after this forward."""
+    def forward(self, network: nn.Module, target: dict, views, rng: jax.Array):
+        """The outputs for the views of the network, which both are, and the target's variables after this forward."""
         if not self.training:
-            return self.network.apply(target, views, False), target
+            return network.apply(target, views, False), target
         moving = [name for name in target if name != "params"]
-        outputs, moved = self.network.apply(target, views, True, rngs={"dropout": rng}, mutable=moving)
+        outputs, moved = network.apply(target, views, True, rngs={"dropout": rng}, mutable=moving)
         return outputs, target | moved
 
     def follow(self, target: dict, online: dict, step: jax.Array) -> dict:

@@ -27,10 +27,10 @@ def abstract_variables(variant):
         "heatmap_temperature": 1.0,
         "prototype_momentum": 0.9,
     }
-    network = fra.create_network(ml_collections.ConfigDict({"dtype": "float32", "model": model}))
+    network = fra.FRA.create_network(ml_collections.ConfigDict({"dtype": "float32", "model": model}))
     images = jnp.zeros((2, 64, 64, 3))
     online = jax.eval_shape(lambda: network.init(jax.random.key(0), images, train=True, method="predict"))
-    return online, fra.without_predictors(online)
+    return online, fra.FRA.without_predictors(online)
 
 
 def random_like(tree, rng):

@@ -8,7 +8,7 @@ from random_inputs import generator
 
 from experiments import fra_r50
 from facejax import losses, methods
-from facejax.methods import collapse, fra
+from facejax.methods import byol, collapse, fra
 from facejax.methods.joint_views import side_by_side
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "short_networks")
@@ -104,14 +104,16 @@ def test_eman_averages_the_statistics_too():
     new, metrics = jax.jit(method.update)(state, (view, view[:, :, ::-1]), jax.random.key(2))
     momentum = float(metrics["target_momentum"])
     assert momentum == pytest.approx(0.9)
-    online = fra.without_predictors(new.variables)
+    online = method.without_predictors(new.variables)
     expected = jax.tree.map(lambda old, now: momentum * old + (1 - momentum) * now, state.target, online)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), new.target, expected)
 
 
 def test_only_the_predictors_have_another_learning_rate():
     rng = generator()
-    params = {name: {"kernel": rng.normal(size=(3, 4)).astype(np.float32)} for name in ("backbone", *fra.PREDICTORS)}
+    params = {
+        name: {"kernel": rng.normal(size=(3, 4)).astype(np.float32)} for name in ("backbone", *fra.FRA.predictors)
+    }
     grads = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), params)
 
     def second_update(factor):
@@ -122,13 +124,13 @@ def test_only_the_predictors_have_another_learning_rate():
 
     plain, faster = second_update(1.0), second_update(10.0)
     for name in params:
-        expected = plain[name]["kernel"] * (10 if name in fra.PREDICTORS else 1)
+        expected = plain[name]["kernel"] * (10 if name in fra.FRA.predictors else 1)
         np.testing.assert_allclose(faster[name]["kernel"], expected, rtol=1e-6)
 
 
 def test_views_are_separated_as_they_were_interleaved():
     views = tuple(generator().normal(size=(2, 5, 3, 2)).astype(np.float32))
-    first, second = fra.separate({"x": side_by_side(jnp.stack(views))})
+    first, second = byol.separate({"x": side_by_side(jnp.stack(views))})
     np.testing.assert_array_equal(first["x"], views[0])
     np.testing.assert_array_equal(second["x"], views[1])
 

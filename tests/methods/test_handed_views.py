@@ -148,7 +148,7 @@ def test_fra_draws_anew_at_every_step(fra_step):
 def test_fra_drops_out(fra_step):
     fra_step.views()
     for call in fra_step.network.calls:
-        assert call["train"] is True and "dropout" in call["rngs"]
+        assert (call["modes"] or (call["train"],)) == (True,) and "dropout" in call["rngs"]
 
 
 # --- PCL
@@ -278,7 +278,8 @@ class LAFS:
     def respond(variables, views, settings):
         logits = jnp.concatenate([tokens.mean((2, 3)).T for tokens in views])[..., None]
         logits = logits + variables["params"]["head"]["last_layer"][0]
-        return logits, logits
+        outputs = logits, logits
+        return (outputs, {}) if "mutable" in settings else outputs
 
     def run(self, **where):
         @jax.jit

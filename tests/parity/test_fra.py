@@ -14,7 +14,7 @@ from experiments import fra_r50
 from facejax import optimizers
 from facejax.interop import fra as interop
 from facejax.interop import torch_layout
-from facejax.methods import fra
+from facejax.methods import byol, fra
 from facejax.methods.joint_views import side_by_side
 
 STEPS_PER_EPOCH = TOTAL_STEPS = 10  # the vectors' EMA runs as in a run of 10 iterations
@@ -74,7 +74,7 @@ class Run:
             opt_state=self.method.optimizer.init(params),
         )
         self.image, self.first, rng = image, state, jax.random.key(0)
-        inference = fra.create_network(make_config(variant, embedding_dim, hidden_dim, size, "float32", 1.0))
+        inference = fra.FRA.create_network(make_config(variant, embedding_dim, hidden_dim, size, "float32", 1.0))
         self.eval = jax.jit(functools.partial(inference.apply, train=False))(
             variables[0], image("view1").astype("float32")
         )
@@ -83,8 +83,10 @@ class Run:
         @jax.jit
         def step(state, views):
             (online, _), _ = self.method.forward_online(state.params, state.statistics, views, rng)
-            targets, _ = self.method.target.forward(state.target, side_by_side(jnp.stack(views)), rng)
-            target, _ = fra.separate(targets)
+            targets, _ = self.method.target.forward(
+                self.method.network, state.target, side_by_side(jnp.stack(views)), rng
+            )
+            target, _ = byol.separate(targets)
             gradient = jax.grad(self.method.loss, has_aux=True)
             gradients, _ = gradient(state.params, state.statistics, state.target, views, rng)
             return self.method.update(state, views, rng), gradients, {"online": online, "target": target}

@@ -1,0 +1,158 @@
+"""BYOL: a network predicts what its own moving average makes of another view (Grill et al., arXiv:2006.07733)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from facejax import losses, optimizers, schedules
+from facejax.data import photometry, views
+from facejax.methods.collapse import embedding_spread
+from facejax.methods.joint_views import side_by_side, views_apart
+from facejax.methods.method import Batch, Method
+from facejax.methods.momentum_target import MomentumTarget
+from facejax.models import resnet
+from facejax.models.byol import BYOLNetwork
+from facejax.train_state import TrainState
+
+
+class BYOL(Method):
+    """BYOL, bound to a config, and what its family shares: a subclass has another network and another `loss`.
+
+    Fields that are read: `image_size`, `mean`, `std`, `dtype`, `epochs`; all of `model`, `optimizer` and `ema`; `view1`
+    and `view2`, which hold further arguments of `facejax.data.views.make_view`.
+    """
+
+    predictors = ("predictor",)  # submodules that only the online network has
+
+    def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
+        super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+        self.network = self.create_network(config)
+        self.learning_rate = schedules.warmup_cosine(
+            config.optimizer.learning_rate,
+            warmup_epochs=config.optimizer.warmup_epochs,
+            epochs=config.epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
+        self.optimizer = optax.chain(
+            optimizers.lars(
+                self.learning_rate,
+                momentum=config.optimizer.momentum,
+                weight_decay=config.optimizer.weight_decay,
+                trust_coefficient=config.optimizer.trust_coefficient,
+                exclude=config.optimizer.exclude,
+            ),
+            optax.masked(
+                optax.scale(config.optimizer.predictor_factor),
+                lambda params: {name: name in self.predictors for name in params},
+            ),
+        )
+        self.target = MomentumTarget(
+            schedules.cosine_momentum(config.ema.momentum, total_steps=total_steps),
+            training=config.ema.target_statistics == "own",
+        )
+
+    @staticmethod
+    def create_network(config) -> nn.Module:
+        """The network that a config describes."""
+        dtype, model = jnp.dtype(config.dtype), config.model
+        return BYOLNetwork(
+            backbone=resnet.ResNet(model.backbone, model.width, model.output_stride, dtype, num_views=2),
+            embedding_dim=model.embedding_dim,
+            hidden_dim=model.hidden_dim,
+            dtype=dtype,
+            num_views=2,
+        )
+
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """A fresh state; the target starts as a copy of the online network."""
+        images = jnp.zeros((2, self.config.image_size, self.config.image_size, 3))
+        variables = self.network.init(rng, images, train=True, method="predict")
+        params, statistics = variables["params"], {name: variables[name] for name in variables if name != "params"}
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            statistics=statistics,
+            target=jax.tree.map(jnp.copy, self.without_predictors(variables)),
+            opt_state=self.optimizer.init(params),
+        )
+
+    def train_step(self, state: TrainState, batch: Batch, rng: jax.Array):
+        """Two random views of every image, then one update."""
+        key1, key2, dropout_rng = jax.random.split(jax.random.fold_in(rng, state.step), 3)
+        return self.update(state, (self._view(key1, batch, "view1"), self._view(key2, batch, "view2")), dropout_rng)
+
+    def _view(self, key, batch, name):
+        config = self.config
+        return views.make_view(
+            key,
+            batch["image"],
+            batch["size"],
+            size=config.image_size,
+            mean=config.mean,
+            std=config.std,
+            **config[name],
+        )
+
+    def update(self, state: TrainState, views: tuple[jax.Array, jax.Array], rng: jax.Array):
+        """One step of LARS on given views (normalised, [B, S, S, 3] each), then the target follows."""
+        gradient = jax.grad(self.loss, has_aux=True)
+        gradients, (metrics, statistics, target) = gradient(state.params, state.statistics, state.target, views, rng)
+        updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        target = self.target.follow(target, self.without_predictors({"params": params, **statistics}), state.step)
+        metrics |= {
+            "learning_rate": self.learning_rate(state.step),
+            "target_momentum": self.target.momentum(state.step),
+        }
+        return TrainState(state.step + 1, params, statistics, target, opt_state), metrics
+
+    def loss(self, params, statistics, target, views, rng):
+        """Total loss of two views, and `(metrics, statistics, target)` after the forwards."""
+        (online1, online2), (target1, target2), statistics, target = self.forward(
+            params, statistics, target, views, rng
+        )
+        total = losses.byol(online1["global_prediction"], target2["global"])
+        total += losses.byol(online2["global_prediction"], target1["global"])
+        metrics = {"total": total, "embedding_spread": embedding_spread(online1["global"])}
+        return total, (metrics, statistics, target)
+
+    def forward(self, params, statistics, target, views, rng):
+        """Outputs of both networks for each view, `(online, target, statistics, target's variables)`."""
+        online_rng, target_rng = jax.random.split(rng)
+        online, statistics = self.forward_online(params, statistics, views, online_rng)
+        targets, target = self.target.forward(self.network, target, side_by_side(jnp.stack(views)), target_rng)
+        return online, separate(targets), statistics, target
+
+    def forward_online(self, params, statistics, views, rng):
+        """Outputs with predictions for each view, and the statistics that these training forwards moved."""
+        outputs, statistics = self.network.apply(
+            {"params": params, **statistics},
+            side_by_side(jnp.stack(views)),
+            train=True,
+            method="predict",
+            rngs={"dropout": rng},
+            mutable=list(statistics),
+        )
+        return separate(outputs), statistics
+
+    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """Backbone features `pooled` [N, C], float32, of uint8 images [N, S, S, 3]."""
+        return {"pooled": self.network.apply(variables, self._normalize(images), method="encode")}
+
+    def _normalize(self, images):
+        return photometry.normalize(images.astype(jnp.float32) / 255, self.config.mean, self.config.std)
+
+    @classmethod
+    def without_predictors(cls, variables: dict) -> dict:
+        """The part of the online network's variables that the target has too."""
+        return {
+            collection: {name: tree for name, tree in trees.items() if name not in cls.predictors}
+            for collection, trees in variables.items()
+        }
+
+
+def separate(outputs: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """The outputs of each view, from those of both in one batch."""
+    pairs = {name: views_apart(array) for name, array in outputs.items()}
+    return tuple({name: pair[view] for name, pair in pairs.items()} for view in range(2))

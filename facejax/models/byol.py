@@ -1,0 +1,48 @@
+"""The network of BYOL: a backbone, a projector and a predictor."""
+
+import jax
+from flax import linen as nn
+
+from facejax.models.mlp import MLP
+from facejax.models.precision import wide
+from facejax.models.resnet import ResNet
+
+
+class BYOLNetwork(nn.Module):
+    """Grill et al., NeurIPS 2020 (arXiv:2006.07733), section 3. Online and target network are the same module.
+
+    The target's variables are the online ones without `predictor`. In training the views of an image are neighbours in
+    the batch, and each view has its own batch statistics.
+
+    Attributes:
+      backbone: gives a grid [N, h, w, C]; has the same `num_views` and `dtype`.
+      embedding_dim: D.
+      hidden_dim: hidden width of projector and predictor.
+      dtype: type of the computation; embeddings are float32 at least.
+      num_views: V, views of each image in a training batch.
+    """
+
+    backbone: ResNet
+    embedding_dim: int = 256
+    hidden_dim: int = 4096
+    dtype: jax.typing.DTypeLike = "float32"
+    num_views: int = 1
+
+    def setup(self):
+        """Declares the submodules."""
+        mlp = (self.hidden_dim, self.embedding_dim, self.dtype, self.num_views)
+        self.projector, self.predictor = MLP(*mlp), MLP(*mlp)
+
+    def __call__(self, images, train: bool) -> dict[str, jax.Array]:
+        """Embeds normalised images [N, H, W, 3], where N = B * V in training: `global` [N, D], not normalised."""
+        features = self.backbone(images, train).mean((1, 2), dtype=wide(self.dtype))
+        return {"global": self.projector(features, train).astype(wide(self.dtype))}
+
+    def predict(self, images, train: bool) -> dict[str, jax.Array]:
+        """As `__call__`, with the online network's prediction, `global_prediction` [N, D]."""
+        outputs = self(images, train)
+        return {**outputs, "global_prediction": self.predictor(outputs["global"], train).astype(wide(self.dtype))}
+
+    def encode(self, images):
+        """Pooled features [N, C] of normalised images [N, H, W, 3], float32; the rest of the network is not run."""
+        return self.backbone(images, False).mean((1, 2), dtype=wide(self.dtype))
