@@ -42,10 +42,11 @@ def adjust_hue(images, shift):
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
     scale = 1.0 / jnp.where(chroma > 0, chroma, 1.0)
+    # Comparisons of channels, not with `value`: a compiler may compute an image twice, rounded differently.
     hue = jnp.where(
-        value == red,
+        (red >= green) & (red >= blue),
         (green - blue) * scale,
-        jnp.where(value == green, 2.0 + (blue - red) * scale, 4.0 + (red - green) * scale),
+        jnp.where(green >= blue, 2.0 + (blue - red) * scale, 4.0 + (red - green) * scale),
     )
     hue = hue / 6.0 + _per_image(shift)
     # A channel is at its largest within a sixth of the circle around its own hue, and at its smallest from a third on.

@@ -145,9 +145,10 @@ def read_pairs(path) -> Pairs:
     path = paths.resolve(path)
     try:
         with path.open(encoding="utf-8-sig") as file:
-            first, second, same = np.loadtxt(file, np.int32, comments=None, ndmin=2).T
-        if np.isin(same, (0, 1)).all() and len(same):
-            return Pairs(first, second, same.astype(bool))
+            first, second, same = np.loadtxt(file, np.int64, comments=None, ndmin=2).T
+        ids = np.stack([first, second])
+        if np.isin(same, (0, 1)).all() and len(same) and 0 <= ids.min() and ids.max() < 10**9:
+            return Pairs(*ids.astype(np.int32), same.astype(bool))
     except ValueError:
         pass
     except OSError as error:

@@ -4,9 +4,11 @@ import colorsys
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from random_inputs import generator
 from scipy import ndimage
 
 from facejax.data import photometry
@@ -163,3 +165,17 @@ def test_jitter_is_drawn_from_torchvisions_ranges():
 def test_even_number_of_taps_is_an_error(images):
     with pytest.raises(UserError, match="8 taps"):
         photometry.gaussian_blur(images, 1.0, taps=8)
+
+
+def test_hue_of_colours_that_were_just_computed():
+    """Compiled into one, what comes before may be computed twice and rounded differently."""
+    rng = generator()
+    images = jnp.asarray(rng.random((4, 9, 11, 3)), jnp.float32)
+    factors, shift = (jnp.asarray(rng.uniform(low, 0.3, 4), jnp.float32) for low in (0.1, -0.3))
+
+    def chain(images):
+        for adjust in (photometry.adjust_contrast, photometry.adjust_saturation):
+            images = adjust(images, 1 + factors)
+        return photometry.adjust_hue(images, shift)
+
+    np.testing.assert_allclose(jax.jit(chain)(images), chain(images), atol=1e-4)
