@@ -9,7 +9,7 @@ from facejax import interruptions
 if sys.argv[0] == "-m":  # Python puts it there while it looks for the module of `python -m facejax.main` and the like
     interruptions.guard_command("facejax")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _PUBLIC = {"align": "facejax.data.align"}  # name: the module that has it, imported when it is asked for
 

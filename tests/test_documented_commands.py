@@ -158,6 +158,11 @@ DATA_SETS = {
 PCL_STEP = {"python - <<'END'": Run((), ("operations",))}  # and the lines that follow, as they stand on the page
 PAGES = {
     "README.md": README,
+    "CONTRIBUTING.md": {
+        "pip install -e '.[test]'": INSTALLS,
+        "pytest": README["pytest"],
+        "python -m facejax.main --helpconfig > docs/config.md": Run(("docs/config.md",)),
+    },
     "docs/benchmarks.md": BENCHMARKS,
     "docs/config.md": {
         "python -m facejax.main --config=experiments/NAME.py --helpconfig": Run(
@@ -183,7 +188,8 @@ def clone(tmp_path_factory):
     root = tmp_path_factory.mktemp("clone")
     for name in ("facejax", "data_prep", "benchmarks", "setup.cfg", "pyproject.toml"):
         (root / name).symlink_to(ROOT / name)
-    (root / "experiments").mkdir()
+    for folder in ("experiments", "docs"):
+        (root / folder).mkdir()
     for path in (ROOT / "experiments").glob("*.py"):
         text = path.read_text()
         if "def get_config" in text:
