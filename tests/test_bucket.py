@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 import tiny_experiment
 
 from data_prep import browse, conversion, image_folder
-from facejax import train
+from facejax import reporting, train
 from facejax.data import records
 from facejax.errors import UserError
 from facejax.interop import pretrained
@@ -162,9 +162,9 @@ def test_run_in_a_bucket(bucket, monkeypatch, quick_compilation):
             os.kill(os.getpid(), signal.SIGTERM)
         return progress_line(step, *rest)
 
-    compile_step, progress_line = train.compile_step, train.progress_line
+    compile_step, progress_line = train.compile_step, reporting.progress_line
     monkeypatch.setattr(train, "compile_step", compile_once)
-    monkeypatch.setattr(train, "progress_line", stop_at_step_4)
+    monkeypatch.setattr(reporting, "progress_line", stop_at_step_4)
     with pytest.raises(SystemExit):
         train.train(config, "gs://bucket/runs/fra")
     assert "runs/fra/checkpoints/4/commit_success.txt" in bucket.names()

@@ -22,6 +22,7 @@ import documented_commands
 import numpy as np
 import pytest
 import simplejpeg
+import tiny_experiment
 from absl.testing import flagsaver
 from documented_commands import ROOT
 
@@ -279,6 +280,7 @@ def parse(command: str, monkeypatch) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page, clone, ended, monkeypatch):
     monkeypatch.chdir(clone)
+    tiny_experiment.shorten_networks(monkeypatch)  # as the clone's experiments do, for good: this undoes it
     commands = documented_commands.of_page(page)
     for command in commands:
         how = PAGES[page].get(named(command))

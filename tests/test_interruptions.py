@@ -147,7 +147,15 @@ def test_signal_is_noted_and_the_old_handlers_come_back():
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
-def test_second_ctrl_c_is_the_callers():
+@pytest.fixture
+def python_handles_ctrl_c():
+    """As in every program, but not where a test runs in a process that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_second_ctrl_c_is_the_callers(python_handles_ctrl_c):
     with pytest.raises(KeyboardInterrupt), stop_signals() as stopped:
         os.kill(os.getpid(), signal.SIGINT)
         assert stopped() == signal.SIGINT

@@ -43,7 +43,7 @@ def test_run_ends_with_the_table_and_leaves_its_record(finished):
         assert str(workdir / name) in stdout
     results = json.loads((workdir / "results.json").read_text())
     assert results["steps"] == STEPS
-    assert results["untrained"].keys() == results["trained"].keys() == {"identity/knn_accuracy"}
+    assert results["untrained"].keys() == results["trained"].keys() == {"identity/pooled/knn_accuracy"}
     for name in ("config.json", "versions.json", "parameters.txt", "tensorboard"):
         assert (workdir / name).exists()
     assert [path.name for path in sorted((workdir / "pictures").iterdir())] == [

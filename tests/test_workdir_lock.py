@@ -61,7 +61,7 @@ def elsewhere(quick, tmp_path):
 
 
 def test_run_elsewhere_that_is_silent_is_replaced(elsewhere, caplog):
-    with caplog.at_level(logging.INFO), workdir_lock.held(elsewhere) as check:
+    with caplog.at_level(logging.INFO, logger="absl"), workdir_lock.held(elsewhere) as check:
         time.sleep(3 * workdir_lock.HEARTBEAT)
         check()
     waiting, replacing = [record.getMessage() for record in caplog.records]

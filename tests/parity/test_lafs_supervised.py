@@ -169,7 +169,7 @@ def vectors(goldens):
 
 
 @pytest.fixture(scope="module")
-def run(vectors):
+def run(vectors, quick_compilation):  # in float64 the order of sums does not count
     with jax.enable_x64(True):
         return Run(vectors)
 
