@@ -172,7 +172,7 @@ def test_run_in_a_bucket(bucket, monkeypatch, quick_compilation):
     results = train.train(config, "gs://bucket/runs/fra")
 
     assert len(compiled) == 2
-    assert results["trained"].keys() == {"identity/knn_accuracy"}
+    assert results["trained"].keys() == {"identity/pooled/knn_accuracy"}
     assert json.loads(bucket.content("runs/fra/results.json")) == results
     for step in (0, 6):
         picture = bucket.content(f"runs/fra/pictures/step_{step:08d}_fra.png")
