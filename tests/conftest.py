@@ -8,6 +8,16 @@ import numpy as np
 import pytest
 from fake_bucket import FakeBucket
 
+SLOW = (
+    "test_documented_commands.py",
+    "test_train.py",
+    "test_resume_elsewhere.py",
+    "test_main.py",
+    "test_resume.py",
+    "test_lafs_supervised.py",
+    "test_bucket.py",
+    "test_pcl_sharding.py",
+)
 HERE = pathlib.Path(__file__).parent
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE.parent / ".cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
@@ -16,6 +26,11 @@ sys.path.insert(0, str(HERE / "goldens"))  # golden.py: the inputs and parameter
 
 def pytest_addoption(parser):
     parser.addoption("--goldens", default=str(HERE / "goldens"), help="folder with the golden vectors")
+
+
+def pytest_collection_modifyitems(items):
+    """Slow files come first, so that at the end no process waits long for another."""
+    items.sort(key=lambda item: item.path.name not in SLOW)
 
 
 @pytest.hookimpl(wrapper=True)
