@@ -23,6 +23,7 @@ class BYOL(Method):
     and `view2`, which hold further arguments of `facejax.data.views.make_view`.
     """
 
+    network_type: type[nn.Module] = BYOLNetwork
     predictors = ("predictor",)  # submodules that only the online network has
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
@@ -52,17 +53,12 @@ class BYOL(Method):
             training=config.ema.target_statistics == "own",
         )
 
-    @staticmethod
-    def create_network(config) -> nn.Module:
-        """The network that a config describes."""
-        dtype, model = jnp.dtype(config.dtype), config.model
-        return BYOLNetwork(
-            backbone=resnet.ResNet(model.backbone, model.width, model.output_stride, dtype, num_views=2),
-            embedding_dim=model.embedding_dim,
-            hidden_dim=model.hidden_dim,
-            dtype=dtype,
-            num_views=2,
-        )
+    @classmethod
+    def create_network(cls, config) -> nn.Module:
+        """The network of a config: the keys of `config.model` are its attributes, but for those of the backbone."""
+        model, dtype = dict(config.model), jnp.dtype(config.dtype)
+        backbone = [model.pop(key) for key in ("backbone", "width", "output_stride")]
+        return cls.network_type(resnet.ResNet(*backbone, dtype, num_views=2), **model, dtype=dtype, num_views=2)
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """A fresh state; the target starts as a copy of the online network."""

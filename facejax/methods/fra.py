@@ -7,7 +7,6 @@ from facejax import losses
 from facejax.methods.byol import BYOL
 from facejax.methods.collapse import assignment_entropy, embedding_spread
 from facejax.methods.method import Batch
-from facejax.models import resnet
 from facejax.models.fra import FRANetwork
 from facejax.pictures import Caption, overlay_regions, region_colors
 from facejax.train_state import TrainState
@@ -16,25 +15,8 @@ from facejax.train_state import TrainState
 class FRA(BYOL):
     """FRA, bound to a config. Fields that are read: `loss`, besides those of `BYOL`."""
 
+    network_type = FRANetwork
     predictors = ("predictor", "region_predictor")
-
-    @staticmethod
-    def create_network(config) -> FRANetwork:
-        """The network that a config describes."""
-        dtype, model = jnp.dtype(config.dtype), config.model
-        return FRANetwork(
-            backbone=resnet.ResNet(model.backbone, model.width, model.output_stride, dtype, num_views=2),
-            embedding_dim=model.embedding_dim,
-            hidden_dim=model.hidden_dim,
-            num_regions=model.num_regions,
-            decoder_layers=model.decoder_layers,
-            decoder_heads=model.decoder_heads,
-            dropout=model.dropout,
-            heatmap_temperature=model.heatmap_temperature,
-            prototype_momentum=model.prototype_momentum,
-            dtype=dtype,
-            num_views=2,
-        )
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """A fresh state; the target has prototypes of its own."""

@@ -1,8 +1,10 @@
 """The network of BYOL: a backbone, a projector and a predictor."""
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
+from facejax.models.initializers import KAIMING_FAN_OUT
 from facejax.models.mlp import MLP
 from facejax.models.precision import wide
 from facejax.models.resnet import ResNet
@@ -17,21 +19,26 @@ class BYOLNetwork(nn.Module):
     Attributes:
       backbone: gives a grid [N, h, w, C]; has the same `num_views` and `dtype`.
       embedding_dim: D.
-      hidden_dim: hidden width of projector and predictor.
+      hidden_dim: hidden width of projectors and predictors.
       dtype: type of the computation; embeddings are float32 at least.
-      num_views: V, views of each image in a training batch.
+      num_views: V, views of each image in a training batch, see `BatchNorm`.
+      mlp_init: initial kernels of projectors and predictors.
     """
 
     backbone: ResNet
     embedding_dim: int = 256
     hidden_dim: int = 4096
-    dtype: jax.typing.DTypeLike = "float32"
+    dtype: jnp.dtype = jnp.float32
     num_views: int = 1
+    mlp_init: nn.initializers.Initializer = KAIMING_FAN_OUT
 
     def setup(self):
-        """Declares the submodules."""
-        mlp = (self.hidden_dim, self.embedding_dim, self.dtype, self.num_views)
-        self.projector, self.predictor = MLP(*mlp), MLP(*mlp)
+        """Declares projector and predictor."""
+        self.projector, self.predictor = self.mlp(), self.mlp()
+
+    def mlp(self) -> MLP:
+        """One more projector or predictor."""
+        return MLP(self.hidden_dim, self.embedding_dim, self.dtype, self.num_views, self.mlp_init)
 
     def __call__(self, images, train: bool) -> dict[str, jax.Array]:
         """Embeds normalised images [N, H, W, 3], where N = B * V in training: `global` [N, D], not normalised."""

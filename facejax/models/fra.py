@@ -16,7 +16,7 @@ class FRANetwork(RegionNetwork):
     In training the views of an image are neighbours in the batch, and each view has its own batch statistics and mask
     embeddings, as if it went through the network alone and in its turn.
 
-    Attributes (besides those of `RegionNetwork`):
+    Attributes (besides those of `BYOLNetwork`):
       num_regions: Q.
       decoder_layers: layers of the mask decoder.
       decoder_heads: its attention heads.

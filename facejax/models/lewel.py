@@ -20,7 +20,7 @@ class LEWELNetwork(RegionNetwork):
     each. Online and target network are the same module, as `RegionNetwork` says; collections: `params` and
     `batch_stats`.
 
-    Attributes (besides those of `RegionNetwork`):
+    Attributes (besides those of `BYOLNetwork`):
       mask: one of `MASKS`.
       num_regions: Q of `attn`; the others have R regions.
       num_heads: attention heads of the mask decoder (`attn`), or heads of the projection (`group`, `max`).

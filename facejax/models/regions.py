@@ -2,13 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jax import lax
 
-from facejax.models.initializers import KAIMING_FAN_OUT
-from facejax.models.mlp import MLP
+from facejax.models.byol import BYOLNetwork
 from facejax.models.precision import wide
-from facejax.models.resnet import ResNet
 from facejax.models.vectors import unit
 
 
@@ -28,47 +25,20 @@ def pool(grid, heatmaps):
     return jnp.einsum("bhwq,bhwc->bqc", weights.astype(grid.dtype), grid)
 
 
-class RegionNetwork(nn.Module):
-    """A network that embeds a face as a whole and region by region, with a predictor for either.
+class RegionNetwork(BYOLNetwork):
+    """BYOL's network, which embeds a face region by region too, with a predictor of its own for the regions.
 
-    Online and target network are the same module; the target's variables are the online ones without `predictor` and
-    `region_predictor`. A subclass says in `__call__` what the regions are: it returns a dict with `global` [N, D] and
-    `regions` [N, Q, D].
-
-    Attributes:
-      backbone: gives a grid [N, h, w, C]; has the same `num_views` and `dtype`.
-      embedding_dim: D.
-      hidden_dim: hidden width of projectors and predictors.
-      dtype: type of the computation; embeddings are float32 at least.
-      num_views: V, views of each image in a training batch, see `BatchNorm`.
-      mlp_init: initial kernels of projectors and predictors.
+    The target's variables are the online ones without `predictor` and `region_predictor`. A subclass says in `__call__`
+    what the regions are: it returns a dict with `global` [N, D] and `regions` [N, Q, D].
     """
-
-    backbone: ResNet
-    embedding_dim: int = 256
-    hidden_dim: int = 4096
-    dtype: jnp.dtype = jnp.float32
-    num_views: int = 1
-    mlp_init: nn.initializers.Initializer = KAIMING_FAN_OUT
 
     def setup(self):
         """Declares projectors and predictors."""
-        self.projector, self.region_projector = self.mlp(), self.mlp()
-        self.predictor, self.region_predictor = self.mlp(), self.mlp()
-
-    def mlp(self) -> MLP:
-        """One more projector."""
-        return MLP(self.hidden_dim, self.embedding_dim, self.dtype, self.num_views, self.mlp_init)
+        super().setup()
+        self.region_projector, self.region_predictor = self.mlp(), self.mlp()
 
     def predict(self, images, train: bool) -> dict[str, jax.Array]:
         """As `__call__`, with the online network's predictions: `global_prediction` and `region_prediction`."""
-        outputs = self(images, train)
-        return {
-            **outputs,
-            "global_prediction": self.predictor(outputs["global"], train).astype(wide(self.dtype)),
-            "region_prediction": self.region_predictor(outputs["regions"], train).astype(wide(self.dtype)),
-        }
-
-    def encode(self, images):
-        """Pooled features [N, C] of normalised images [N, H, W, 3], float32; the rest of the network is not run."""
-        return self.backbone(images, False).mean((1, 2), dtype=wide(self.dtype))
+        outputs = super().predict(images, train)
+        region_prediction = self.region_predictor(outputs["regions"], train).astype(wide(self.dtype))
+        return {**outputs, "region_prediction": region_prediction}
