@@ -32,8 +32,9 @@ class BestCheckpoint:
         if self._checkpoints is None:
             return
         self._score(untrained)  # not after hours of training
-        if best := self._checkpoints.newest:
-            self._best = self._score(self._evaluator.cached(best) or {})
+        best = self._checkpoints.newest
+        if best and (metrics := self._evaluator.cached(best)):  # else nobody knows how good it was
+            self._best = self._score(metrics)
         if step and (metrics := self._evaluator.cached(step)):
             self.offer(step, metrics, state, position)
 

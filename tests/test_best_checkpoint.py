@@ -37,7 +37,7 @@ def offer(best, evaluated, step, accuracy, mae):
 
 
 def kept(workdir):
-    """Step and state in `best`, as a run that goes on would read them."""
+    """Step and state in `best`, as a resumed run reads them."""
     checkpoints = Checkpoints(workdir / "best")
     state = checkpoints.restore(checkpoints.newest, {"w": jax.ShapeDtypeStruct((3,), jnp.int32)}, Position())
     checkpoints.close()
@@ -75,6 +75,17 @@ def test_the_step_that_was_evaluated_but_not_kept_before_the_end_is_kept(tmp_pat
     best.resume(20, metrics(0.0, 90.0), {"w": jnp.full(3, 20)}, Position())
     best.close()
     assert kept(tmp_path) == (20, [20, 20, 20])
+
+
+def test_a_best_state_whose_evaluation_is_gone_is_replaced(tmp_path):
+    best = BestCheckpoint(tmp_path, METRICS, Evaluated())
+    offer(best, Evaluated(), 10, 0.9, 1.0)
+    best.close()
+    best = BestCheckpoint(tmp_path, METRICS, Evaluated())
+    best.resume(20, metrics(0.0, 90.0), {}, Position())
+    offer(best, Evaluated(), 30, 0.1, 20.0)
+    best.close()
+    assert kept(tmp_path) == (30, [30, 30, 30])
 
 
 def test_a_metric_that_nothing_gives_is_said_before_the_first_step(tmp_path):
