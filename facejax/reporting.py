@@ -189,11 +189,11 @@ def parameter_table(params) -> str:
 
 
 class StepLog:
-    """What is said of a run's steps: numbers to TensorBoard, a line to the log; rates since the line before.
+    """Logs a run's steps: numbers to TensorBoard, a line to the log; rates since the previous line.
 
     Args:
       reporter: the run's.
-      steps: those that are still to be taken, the first less one to the last less one.
+      steps: from the number of steps already taken up to the total.
       batch_size: images a step.
       every: steps from one line to the next; there is one more where nothing was logged for a while.
     """

@@ -41,7 +41,7 @@ def align(image: np.ndarray, five_points: np.ndarray, size: int = 112) -> np.nda
 
 
 def align_with_mirror(image: np.ndarray, points: np.ndarray, size: int = 112) -> np.ndarray:
-    """`align`, and the mirror image of the result beside it, as recognition is judged: uint8 [2, S, S, 3]."""
+    """The result of `align` and its mirror image, both of which recognition is judged on: uint8 [2, S, S, 3]."""
     aligned = align(image, points, size)
     return np.stack([aligned, aligned[:, ::-1]])
 

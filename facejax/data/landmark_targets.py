@@ -93,7 +93,7 @@ def normalized(points: np.ndarray, size: int) -> np.ndarray:
 def point_maps(points: np.ndarray, size: int) -> np.ndarray:
     """A Gaussian for each point [P, 2], in a window of 10 pixels a side, shrunk to [P, size / STRIDE, size / STRIDE].
 
-    Its centre is 5 pixels from the window's corner: the point's pixel or the one beside it, as officially.
+    Its centre is 5 pixels from the window's corner: the point's pixel or the next one, as in the official code.
     """
     points = np.clip(np.asarray(points, np.float32), 0, size - 1)
     start = np.trunc(points - _REACH)[..., None]

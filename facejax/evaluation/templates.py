@@ -38,7 +38,7 @@ class Images(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """P pairs of templates to be told apart."""
+    """P pairs of templates to compare."""
 
     first: np.ndarray  # [P] int32
     second: np.ndarray  # [P] int32
@@ -260,8 +260,8 @@ def roc(scores, same, *, drop_intermediate: bool = True) -> Roc:
     Args:
       scores: [P], larger for pairs that look more alike.
       same: [P] bool.
-      drop_intermediate: leave out points at which the curve goes on in the same direction, in equal steps, as
-        scikit-learn does unless told otherwise. The area stays, but what is read off at a level changes.
+      drop_intermediate: drop points where the curve continues in the same direction, in equal steps, which is
+        scikit-learn's default. The area stays, but what is read off at a level changes.
 
     Raises:
       UserError: all pairs are of one person, or none is.

@@ -26,8 +26,6 @@ WARMUP_DECODINGS = ("s_f", "f_s", "s_s")
 NEGATIVES_OF = ("own_image", "all_images")
 POSES = 3  # that a face is shown in
 WINDOW = 0.2  # half the side of a corner's window over the side of the image
-
-
 SWAPS = ("another face, for its pose", "the face in that pose") * POSES
 DECODED = ("face, pose of mirror", "mirror, pose of face", "face, own pose", "mirror, own pose")
 

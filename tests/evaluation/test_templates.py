@@ -98,7 +98,7 @@ def test_curve_and_readings(digits):
     assert whole.auc == pytest.approx((positive > negative).mean() + (positive == negative).mean() / 2)
 
     corners = templates.roc(scores, same)
-    steps = np.diff(expected[1:], axis=0)  # the first point, (0, 0), is not asked which way it goes on
+    steps = np.diff(expected[1:], axis=0)  # (0, 0) is never dropped
     turns = [True, True, *(~np.isclose(steps[1:], steps[:-1]).all(1)), True]
     np.testing.assert_allclose(np.stack(corners, 1), expected[turns], atol=1e-15)
     assert corners.auc == pytest.approx(whole.auc)

@@ -30,7 +30,7 @@ def variables(shapes):
 def test_there_and_back(variables):
     state_dict = star.to_official(variables, NETWORK, num_updates=7)
     assert state_dict["pre.0.bn.num_batches_tracked"] == 7
-    # width 128: a third block of the stem whose shortcut is never called, beside those of the hourglasses
+    # width 128: a third block of the stem whose shortcut is never called, as are those of the hourglasses
     assert {"pre.4.skip_layer.conv.weight", "hgs.1.low2.low2.skip_layer.conv.bias"} <= state_dict.keys()
     found = star.from_official({f"module.{key}": array for key, array in state_dict.items()}, NETWORK)
     jax.tree.map(np.testing.assert_array_equal, found, variables)
