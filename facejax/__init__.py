@@ -11,14 +11,21 @@ if sys.argv[0] == "-m":  # Python puts it there while it looks for the module of
 
 __version__ = "0.2.0.dev0"
 
-_PUBLIC = {"align": "facejax.data.align"}  # name: the module that has it, imported when it is asked for
+_PUBLIC = {  # name: the module that has it, imported when it is asked for
+    "Encoder": "facejax.encoder",
+    "align": "facejax.data.align",
+    "load": "facejax.encoder",
+}
+_MODULES = ("losses",)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"facejax.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])
+    return sorted([*globals(), *_PUBLIC, *_MODULES])

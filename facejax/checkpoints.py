@@ -3,13 +3,16 @@
 import contextlib
 import itertools
 import re
+from collections.abc import Collection
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
+from flax import traverse_util
 
-from facejax import manifest
+from facejax import manifest, paths
 from facejax.errors import UserError
 from facejax.files import named_write_errors
 from facejax.processes import decided_by_first
@@ -177,6 +180,43 @@ def saved_tree(checkpoint):
     """
     with readable(checkpoint):
         return ocp.PyTreeCheckpointHandler().metadata(epath.Path(checkpoint) / "state").tree
+
+
+def newest_of(workdir) -> epath.Path:
+    """Folder of the newest whole checkpoint of a run that may still go on; nothing is changed there.
+
+    Raises:
+      UserError: there is none.
+    """
+    workdir = epath.Path(workdir)
+    paths.check_holds_checkpoints(workdir)
+    folder = workdir / "checkpoints"
+    step, damages = newest_whole(folder)
+    for damaged, damage in damages.items():
+        logging.warning("%s is damaged (%s): step %d is read instead", folder / str(damaged), damage, step)
+    if step is None:
+        raise UserError(f"{workdir} has no complete checkpoint: train it first, or name another workdir")
+    return folder / str(step)
+
+
+def saved_names(checkpoint) -> dict:
+    """The tree of a saved train state with the name of each array, `params/backbone/conv1/kernel`, in its place."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path_name(path), saved_tree(checkpoint))
+
+
+def read_arrays(checkpoint, names: Collection[str]) -> dict[str, np.ndarray]:
+    """Arrays of a whole checkpoint by their names; the others are not read."""
+    chosen = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(saved_tree(checkpoint))
+        if (name := path_name(path)) in names
+    }
+    nested = traverse_util.unflatten_dict(chosen, sep="/")
+    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), nested)
+    args = ocp.args.PyTreeRestore(item=nested, restore_args=arguments, partial_restore=True)
+    with readable(checkpoint):
+        found = read_item(checkpoint, "state", ocp.PyTreeCheckpointHandler(), args)
+    return traverse_util.flatten_dict(found, sep="/")
 
 
 def read_item(checkpoint, item: str, handler, args):

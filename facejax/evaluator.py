@@ -1,8 +1,7 @@
 """What the encoder is worth at a step of a run: metrics, and pictures of what it sees."""
 
-import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -13,8 +12,9 @@ from facejax import sharding
 from facejax.data import images, pipeline, records
 from facejax.data.records import RecordSource
 from facejax.data.tfrecord import CorruptRecord
+from facejax.encoder import Encoder
 from facejax.errors import UserError
-from facejax.evaluation import disentanglement, suite
+from facejax.evaluation import disentanglement, metrics_file, suite
 from facejax.files import write_json
 from facejax.methods import Method
 from facejax.pictures import legible, sheet
@@ -51,15 +51,14 @@ class Evaluator:
         workdir,
     ):
         self._config, self._method, self._evaluations, self._splits = config, method, evaluations, splits
-        self._reporter, self._folder = reporter, epath.Path(workdir) / "evaluations"
+        self._reporter, self._workdir = reporter, epath.Path(workdir)
         self._whole, self._split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
-        self._encode, self._compiled = jax.jit(method.encode, out_shardings=self._whole), False
-        self._pictures = jax.jit(method.pictures, out_shardings=self._whole)
+        self._compiled = False
         self._faces = faces_to_draw(drawn, config.image_size, skip_corrupt=config.data.skip_corrupt)
 
     def cached(self, step: int) -> dict[str, float] | None:
         """The metrics of a step that was evaluated before, or None."""
-        return read_metrics(self._file(step))
+        return metrics_file.read(metrics_file.path(self._workdir, step))
 
     def evaluate(self, step: int, state: TrainState) -> dict[str, float]:
         """Metrics of the encoder in `state`, which is that of `step`; those that are kept, if there are any."""
@@ -67,30 +66,30 @@ class Evaluator:
             return kept
         began = time.perf_counter()
         logging.info("Evaluating the encoder of step %d", step)
-        variables = self._method.eval_variables(state)
-        self._compile_encoder(variables)
-        metrics = suite.evaluate(
-            lambda batch: self._encode(variables, _on_mesh(batch, self._split)), self._evaluations, self._batches
-        )
+        encoder = Encoder.of_method(self._method, state)
+        encode = self._compile(encoder)
+        metrics = suite.evaluate(encode, self._evaluations, self._batches)
         metrics |= disentanglement.advantages(metrics)
         self._reporter.scalars(step, metrics)
         with phase("Drawing pictures"):
-            self._draw(step, variables)
+            self._draw(step, encoder)
         if jax.process_index() == 0:
-            write_json(self._file(step), metrics)
+            write_json(metrics_file.path(self._workdir, step), metrics)
         logging.info("Evaluated step %d in %.0f s", step, time.perf_counter() - began)
         return metrics
 
-    def _compile_encoder(self, variables):
-        """So that the progress of the first evaluation begins with its first batch."""
+    def _compile(self, encoder: Encoder) -> Callable[[np.ndarray], dict[str, jax.Array]]:
+        """The encoder on batches; compiled now, so that the progress of the first evaluation begins with its first."""
+        encode = encoder.compiled("encode", self._whole)
+
+        def run(batch):
+            return encode(encoder.variables, _on_mesh(batch, self._split))
+
         if not self._compiled:
             with phase("Compiling the encoder"):
-                shape = (self._config.batch_size, *self._faces.shape[1:])
-                jax.block_until_ready(self._encode(variables, _on_mesh(np.zeros(shape, np.uint8), self._split)))
+                jax.block_until_ready(run(np.zeros((self._config.batch_size, *self._faces.shape[1:]), np.uint8)))
             self._compiled = True
-
-    def _file(self, step):
-        return self._folder / f"step_{step:08d}.json"
+        return run
 
     def _batches(self, folder, split, fields):
         return pipeline.evaluation_batches(
@@ -101,11 +100,12 @@ class Evaluator:
             skip_corrupt=self._config.data.skip_corrupt,
         )
 
-    def _draw(self, step, variables):
+    def _draw(self, step, encoder):
         overlays, name = {"the faces": self._faces}, self._config.method
         legend = {}
-        for kind, drawings in self._pictures(variables, _on_mesh(self._faces, self._whole)).items():
-            drawings, caption = np.asarray(drawings), self._method.captions[kind]
+        pictures = encoder.compiled("pictures", self._whole)
+        for kind, drawings in pictures(encoder.variables, _on_mesh(self._faces, self._whole)).items():
+            drawings, caption = np.asarray(drawings), encoder.captions[kind]
             if caption.columns:  # a strip of squares for each face: one below the other
                 squares = [np.stack(np.split(strip, len(caption.columns), axis=1)) for strip in drawings]
                 picture = sheet(legible(squares), columns=caption.columns, legend=caption.legend)
@@ -117,20 +117,6 @@ class Evaluator:
             rows = legible(list(overlays.values()))
             picture = sheet(rows, labels=list(overlays), legend=list(legend.items()))
             self._reporter.picture(step, name, picture)
-
-
-def read_metrics(file: epath.Path) -> dict[str, float] | None:
-    """What an evaluation has written; None, with a warning if it is damaged, where there is nothing to read."""
-    if not file.exists():
-        return None
-    try:
-        metrics = json.loads(file.read_text())
-    except (ValueError, RecursionError):
-        metrics = None
-    if isinstance(metrics, dict) and all(isinstance(value, float) for value in metrics.values()):
-        return metrics
-    logging.warning("%s is damaged or not of an evaluation: the step is evaluated again", file)
-    return None
 
 
 def faces_to_draw(source: RecordSource, size: int, *, skip_corrupt: bool = False) -> np.ndarray:

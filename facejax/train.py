@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from absl import logging
 
-from facejax import methods, paths, reporting, sharding, training_data, workdir_lock
+from facejax import methods, paths, reporting, sharding, training_data, workdir_encoder, workdir_lock
 from facejax.best_checkpoint import BestCheckpoint
 from facejax.checkpoints import Checkpoints
 from facejax.config_schema.check import check
+from facejax.encoder import Encoder
 from facejax.evaluation import comparison, suite
 from facejax.evaluator import Evaluator
 from facejax.files import write_json
@@ -30,7 +31,7 @@ def train(config, workdir) -> dict:
     Args:
       config: an experiment's `ml_collections.ConfigDict`.
       workdir: folder of the run, a local path or a URL. It gets config.json, versions.json, parameters.txt,
-        checkpoints/, tensorboard/, pictures/, evaluations/ and, at the end, results.json.
+        checkpoints/, tensorboard/, pictures/, evaluations/ and, at the end, encoder/ and results.json.
 
     Returns:
       The content of results.json: the evaluations of the untrained and of the trained encoder side by side.
@@ -127,6 +128,8 @@ def train(config, workdir) -> dict:
             # --- What it gained
             trained = evaluator.evaluate(total_steps, state)
             best.offer(total_steps, trained, state, batches)
+            card = workdir_encoder.card_of_run(config, total_steps, trained)
+            Encoder.of_method(method, state, card).save(workdir / workdir_encoder.FOLDER, replace=True)
         return write_results(config, workdir, total_steps, untrained, trained)
 
 

@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import pytest
-import smaller_experiments
 import tiny_experiment
 
-from experiments import byol_r50, simclr_voxceleb
 from facejax import methods, train
+from facejax.encoder import Encoder
 from facejax.evaluator import Evaluator
 
 # Read for evaluations, which are left out here (test_config_schema.py), and for rendering (test_embedded.py).
@@ -43,14 +42,6 @@ def keys(config, prefix=""):
             yield prefix + key
 
 
-def baseline(method):
-    """A small config of a method that tiny_experiment.py does not have."""
-    config = {"byol": byol_r50, "simclr": simclr_voxceleb}[method].get_config("demo")
-    smaller_experiments.METHODS[method](config)
-    config.epochs = 2
-    return config
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records") / "tiny"
@@ -63,6 +54,7 @@ def without_computing(monkeypatch):
     """Steps and encoders are traced and give zeros; what would read a config as a whole does not."""
     monkeypatch.setattr(train, "check_workdir", lambda workdir, config: "")
     monkeypatch.setattr(train, "claim_workdir", lambda workdir, config: None)
+    monkeypatch.setattr(train.workdir_encoder, "card_of_run", lambda config, step, metrics: {})
     prepare_state, check = train.prepare_state, train.check
 
     def zeros(tree):
@@ -78,10 +70,9 @@ def without_computing(monkeypatch):
         return lambda state, batch, rng: (state.replace(step=state.step + 1), zeros(metrics))
 
     def evaluate(self, step, state):
-        variables, images = self._method.eval_variables(state), self._faces
-        jax.eval_shape(self._method.encode, variables, images)
-        if self._method.pictures:
-            jax.eval_shape(self._method.pictures, variables, images)
+        encoder = Encoder.of_method(self._method, state)
+        jax.eval_shape(encoder.apply, encoder.variables, self._faces)
+        jax.eval_shape(encoder.compiled("pictures"), encoder.variables, self._faces)
         return {}
 
     monkeypatch.setattr(train, "prepare_state", prepare)
@@ -102,7 +93,7 @@ def plain(config):
 @pytest.mark.parametrize("method", sorted(methods.METHODS))
 def test_every_key(method, folder, monkeypatch, tmp_path, without_computing):
     tiny_experiment.shorten_networks(monkeypatch)
-    config = getattr(tiny_experiment, method)() if hasattr(tiny_experiment, method) else baseline(method)
+    config = getattr(tiny_experiment, method)()
     config.image_size = tiny_experiment.SIZE
     config.data.update(folder=str(folder), image_size=tiny_experiment.SIZE)
     if method == "lafs":

@@ -11,35 +11,46 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from facejax import cluster, evaluator, main, pictures, sharding, train
+from facejax.architectures import Architecture
 from facejax.data import records
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
-from facejax.evaluation import suite
+from facejax.evaluation import metrics_file, suite
 from facejax.files import write_json
 from facejax.pictures import Caption
+from facejax.preprocessing import Preprocessing
 
 SIZE, RECORDS = 8, 21
 FEATURES = {"image": tfds.features.Image(encoding_format="png"), "identity": np.int64}
 
 
-class Pixels:
-    """A method whose features are pixels."""
+class Pixels(Architecture):
+    """Features are pixels."""
 
-    fields = ("image",)
-
-    def eval_variables(self, state):
-        return state
-
-    def encode(self, variables, images):
-        return images.reshape(len(images), -1).astype("float32")
-
+    kinds = ("pixels",)
     captions = {  # noqa: RUF012
         "negative": Caption("each face as a negative", legend=(("red", (255, 0, 0)),)),
         "pair": Caption(columns=("face", "again")),
     }
 
-    def pictures(self, variables, images):
-        return {"negative": 255 - images, "pair": jnp.concatenate([images, images], axis=2)}
+    def init(self, rng, images):
+        return {}
+
+    def encode(self, variables, images):
+        return {"pixels": images.reshape(len(images), -1)}
+
+    def pictures(self, variables, images, pixels):
+        return {"negative": 255 - pixels, "pair": jnp.concatenate([pixels, pixels], axis=2)}
+
+
+class LearnsNothing:
+    """A method whose encoder sees pixels."""
+
+    preprocessing = Preprocessing(SIZE)
+    architecture = Pixels()
+
+    def eval_variables(self, state):
+        return state
 
 
 class Silent:
@@ -80,20 +91,23 @@ def evaluate(source, workdir, skip_corrupt, reporter=None):
     evaluation = suite.Evaluation(label="identity", probes=("knn",), data="faces", train_split="test", k=1)
     mesh = sharding.make_mesh({"data": -1})
     arguments = {"x": evaluation}, {("faces", "test"): source}, source, reporter or Silent(), workdir
-    return evaluator.Evaluator(config, Pixels(), mesh, *arguments).evaluate(0, {})
+    return evaluator.Evaluator(config, LearnsNothing(), mesh, *arguments).evaluate(0, {})
 
 
 def test_what_is_judged_is_what_the_method_says(tmp_path, monkeypatch):
     """The teacher, where there is one: an encoder that sees nothing but `eval_variables` of the state."""
     seen = []
-    monkeypatch.setattr(Pixels, "eval_variables", lambda self, state: {"teacher": np.float32(1)})
-    monkeypatch.setattr(
-        Pixels,
-        "encode",
-        lambda self, variables, images: (
-            seen.append(set(variables)) or images.reshape(len(images), -1).astype("float32")
-        ),
-    )
+
+    class Scaled(Pixels):
+        def init(self, rng, images):
+            return {"teacher": jnp.ones(())}
+
+        def encode(self, variables, images):
+            seen.append(set(variables))
+            return {"pixels": variables["teacher"] * images.reshape(len(images), -1)}
+
+    monkeypatch.setattr(LearnsNothing, "architecture", Scaled())
+    monkeypatch.setattr(LearnsNothing, "eval_variables", lambda self, state: {"teacher": np.float32(1), "more": 0})
     evaluate(write(tmp_path / "faces", range(RECORDS)), tmp_path / "workdir", False)
     assert seen and all(variables == {"teacher"} for variables in seen)
 
@@ -159,9 +173,9 @@ def test_a_run_that_meets_a_damaged_record_names_the_option(monkeypatch):
 
 def test_metrics_are_read_back(tmp_path):
     file = epath.Path(tmp_path) / "step_00000000.json"
-    assert evaluator.read_metrics(file) is None
+    assert metrics_file.read(file) is None
     write_json(file, {"identity/knn_accuracy": 0.25, "pose/mae": 1.0})
-    assert evaluator.read_metrics(file) == {"identity/knn_accuracy": 0.25, "pose/mae": 1.0}
+    assert metrics_file.read(file) == {"identity/knn_accuracy": 0.25, "pose/mae": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -171,5 +185,5 @@ def test_damaged_ones_are_named_and_done_again(tmp_path, caplog, content):
     file = epath.Path(tmp_path) / "step_00000000.json"
     file.write_text(content)
     with caplog.at_level("WARNING"):
-        assert evaluator.read_metrics(file) is None
+        assert metrics_file.read(file) is None
     assert "step_00000000.json is damaged" in caplog.text and "evaluated again" in caplog.text

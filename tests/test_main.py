@@ -44,8 +44,10 @@ def test_run_ends_with_the_table_and_leaves_its_record(finished):
     results = json.loads((workdir / "results.json").read_text())
     assert results["steps"] == STEPS
     assert results["untrained"].keys() == results["trained"].keys() == {"identity/pooled/knn_accuracy"}
-    for name in ("config.json", "versions.json", "parameters.txt", "tensorboard"):
+    for name in ("config.json", "versions.json", "parameters.txt", "tensorboard", "encoder"):
         assert (workdir / name).exists()
+    card = json.loads((workdir / "encoder" / "facejax.json").read_text())["card"]
+    assert (card["steps"], card["metrics"]) == (STEPS, results["trained"])
     assert [path.name for path in sorted((workdir / "pictures").iterdir())] == [
         "step_00000000_fra.png", f"step_{STEPS:08d}_fra.png"
     ]  # fmt: skip

@@ -15,9 +15,10 @@ import pytest
 
 from data_prep import browse
 from data_prep.formats import restricted_pickle
-from facejax import checkpoints, evaluator, reporting
+from facejax import checkpoints, reporting
 from facejax.data import records
 from facejax.errors import UserError
+from facejax.evaluation import metrics_file
 from facejax.interop import pretrained
 
 FACES = Path(__file__).parent / "data" / "fixtures" / "tiny_faces"
@@ -113,7 +114,7 @@ def read_workdir(folder):
     (folder / "config.json").write_text(json.dumps(content))
     assert "canary" in reporting.check_workdir(folder, config)
     (folder / "metrics.json").write_text(json.dumps({"accuracy": 0.5, "py/object": "canary.Canary"}))
-    assert evaluator.read_metrics(folder / "metrics.json") is None
+    assert metrics_file.read(folder / "metrics.json") is None
 
 
 @pytest.mark.parametrize(

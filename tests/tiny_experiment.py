@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from experiments import fra_r50, lafs_part_fvit, part_fvit_supervised, pcl_voxceleb
+from experiments import byol_r50, fra_r50, lafs_part_fvit, part_fvit_supervised, pcl_voxceleb, simclr_voxceleb
 from facejax.data import records
 from facejax.models import mobilenet, resnet
 
@@ -96,6 +96,26 @@ def supervised():
     config.mixup.probability = 0.5
     config.model.update(num_points=9, dropout=0.1, stochastic_depth=0.1)
     config.classifier.num_classes = PEOPLE
+    return config
+
+
+def byol():
+    """A step or two."""
+    return baseline(byol_r50)
+
+
+def simclr():
+    """A step or two."""
+    return baseline(simclr_voxceleb)
+
+
+def baseline(experiment):
+    """The demo of a method that others are compared with."""
+    import smaller_experiments  # not where a run of its own reads this file
+
+    config = experiment.get_config("demo")
+    smaller_experiments.METHODS[config.method](config)
+    config.epochs = 2
     return config
 
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from absl import logging
 from etils import epath
+from flax import traverse_util
 
 from facejax import checkpoints, paths
 from facejax.errors import UserError
@@ -100,30 +99,16 @@ def _is_workdir(source: epath.Path) -> bool:
 
 def _read(workdir: epath.Path, prefixes: tuple[str, ...], shapes_only: bool) -> dict:
     """The arrays of the newest whole checkpoint whose paths begin with one of the prefixes, in their nested dicts."""
-    paths.check_holds_checkpoints(workdir)
-    folder = workdir / "checkpoints"
-    step, damages = checkpoints.newest_whole(folder)
-    for damaged, damage in damages.items():
-        logging.warning("%s is damaged (%s): step %d is read instead", folder / str(damaged), damage, step)
-    if step is None:
-        raise UserError(f"{workdir} has no complete checkpoint: train it first, or name another workdir")
-    folder = folder / str(step)
-    chosen: dict = {}
-    for path, leaf in _leaves(checkpoints.saved_tree(folder)):
-        if path_name(path).startswith(tuple(f"{prefix}/" for prefix in prefixes)):
-            *outer, name = (key.key for key in path)
-            tree = chosen
-            for key in outer:
-                tree = tree.setdefault(key, {})
-            tree[name] = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    folder = checkpoints.newest_of(workdir)
+    chosen = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        for path, leaf in _leaves(checkpoints.saved_tree(folder))
+        if (name := path_name(path)).startswith(tuple(f"{prefix}/" for prefix in prefixes))
+    }
     if not chosen:
         raise UserError(f"{folder} holds none of {', '.join(prefixes)}: it is a run of another kind")
-    if shapes_only:
-        return chosen
-    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), chosen)
-    args = ocp.args.PyTreeRestore(item=chosen, restore_args=arguments, partial_restore=True)
-    with checkpoints.readable(folder):
-        return checkpoints.read_item(folder, "state", ocp.PyTreeCheckpointHandler(), args)
+    arrays = chosen if shapes_only else checkpoints.read_arrays(folder, chosen)
+    return traverse_util.unflatten_dict(arrays, sep="/")
 
 
 def _state_dict(source, shapes_only: bool) -> dict[str, np.ndarray]:

@@ -1,12 +1,15 @@
 """BYOL: a network predicts what its own moving average makes of another view (Grill et al., arXiv:2006.07733)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
 from facejax import losses, optimizers, schedules
-from facejax.data import photometry, views
+from facejax.architectures.pooled_resnet import PooledResNet
+from facejax.data import views
 from facejax.methods.collapse import embedding_spread
 from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
@@ -132,12 +135,11 @@ class BYOL(Method):
         )
         return separate(outputs), statistics
 
-    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
-        """Backbone features `pooled` [N, C], float32, of uint8 images [N, S, S, 3]."""
-        return {"pooled": self.network.apply(variables, self._normalize(images), method="encode")}
-
-    def _normalize(self, images):
-        return photometry.normalize(images.astype(jnp.float32) / 255, self.config.mean, self.config.std)
+    @functools.cached_property
+    def architecture(self) -> PooledResNet:
+        """The backbone, whose grid is averaged."""
+        model = self.config.model
+        return PooledResNet(model.backbone, model.width, model.output_stride, self.config.dtype)
 
     @classmethod
     def without_predictors(cls, variables: dict) -> dict:

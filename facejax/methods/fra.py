@@ -1,14 +1,15 @@
 """FRA: views of a face agree as a whole and region by region (Gao & Patras, CVPR 2024, arXiv:2403.02138)."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 
 from facejax import losses
+from facejax.architectures.fra_regions import FRARegions
 from facejax.methods.byol import BYOL
 from facejax.methods.collapse import assignment_entropy, embedding_spread
 from facejax.methods.method import Batch
 from facejax.models.fra import FRANetwork
-from facejax.pictures import Caption, overlay_regions, region_colors
 from facejax.train_state import TrainState
 
 
@@ -64,27 +65,18 @@ class FRA(BYOL):
             sinkhorn_iterations=self.config.loss.sinkhorn_iterations,
         )
 
-    @property
-    def captions(self) -> dict[str, Caption]:
-        """What explains `pictures`."""
-        colors = region_colors(self.config.model.num_regions)
-        legend = tuple((f"region {index}", tuple(color)) for index, color in enumerate(colors.tolist()))
-        return {
-            "heatmaps": Caption("regions, the more opaque the surer the encoder is", legend=legend),
-            "segmentation": Caption("the most probable region, however sure", legend=legend),
-        }
-
-    def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
-        """The regions over the images, uint8 [N, S, S, 3], one colour a region.
-
-        `heatmaps` shows the most probable region, the stronger the surer the student is of it, `segmentation` whatever
-        the probability. Each image is seen alone: the prototypes stand for the batch.
-        """
-        dots = self.network.apply(variables, self._normalize(images), train=False)["dots"]
-        dots = jax.image.resize(dots, (*images.shape[:3], dots.shape[-1]), "bicubic")
-        soft = jax.nn.softmax(dots / self.config.loss.student_temperature)
-        hard = jax.nn.one_hot(dots.argmax(-1), dots.shape[-1])
-        return {
-            "heatmaps": overlay_regions(images, jnp.moveaxis(soft, -1, 1)),
-            "segmentation": overlay_regions(images, jnp.moveaxis(hard, -1, 1)),
-        }
+    @functools.cached_property
+    def architecture(self) -> FRARegions:
+        """The backbone and what finds regions on its grid."""
+        model = self.config.model
+        return FRARegions(
+            backbone=model.backbone,
+            width=model.width,
+            output_stride=model.output_stride,
+            dtype=self.config.dtype,
+            embedding_dim=model.embedding_dim,
+            hidden_dim=model.hidden_dim,
+            num_regions=model.num_regions,
+            heatmap_temperature=model.heatmap_temperature,
+            picture_temperature=self.config.loss.student_temperature,
+        )

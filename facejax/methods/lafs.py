@@ -1,13 +1,15 @@
 """LAFS: self-distillation on patches around landmarks (Sun et al., CVPR 2024, arXiv:2403.08161); DINO-face without."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from facejax import adamw, losses, schedules
+from facejax.architectures.part_fvit import PartFViT
 from facejax.data import photometry, views
 from facejax.interop import pretrained
-from facejax.methods import landmark_pictures
 from facejax.methods.collapse import embedding_spread
 from facejax.methods.method import Batch, Method
 from facejax.methods.momentum_target import MomentumTarget
@@ -35,8 +37,6 @@ class LAFS(Method):
     `ema.teacher_mode = "train"` the teacher drops out and skips blocks as the student does: the official code never
     puts it into evaluation mode. "eval" keeps it still, as DINO's paper has it.
     """
-
-    captions = landmark_pictures.CAPTIONS
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
         super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
@@ -191,36 +191,28 @@ class LAFS(Method):
         total = losses.dino(logits, teacher, center, student_temperature, temperature)
         return total, {"total": total, "embedding_spread": embedding_spread(embeddings[0])}
 
-    def eval_variables(self, state: TrainState) -> dict:
-        """What encodes best: the teacher's parameters, with the landmark network."""
-        return {**state.variables, **state.target}
-
-    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
-        """`embedding` [N, D], the transformer's class token, of uint8 images [N, S, S, 3]; float32."""
-        return {"embedding": self._look(variables, images)[0]}
-
-    def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
-        """Landmarks, patches and attention of uint8 images [N, S, S, 3]; see `facejax.methods.landmark_pictures`."""
-        _, tokens, points, attention = self._look(variables, images)
-        if points is None:
-            return {"attention": landmark_pictures.attention_map(images, attention)}
+    @functools.cached_property
+    def architecture(self) -> PartFViT:
+        """The transformer, and the landmark network where there is one."""
         model = self.config.model
-        return landmark_pictures.draw(
-            images, points, tokens, attention, patch_size=model.patch_size, geometry=model.geometry
+        return PartFViT(
+            model.size,
+            model.num_points,
+            model.patch_size,
+            model.geometry,
+            has_landmarks=model.landmarks,
+            interpolate=not model.landmarks,
+            dtype=self.config.dtype,
         )
 
-    def _look(self, variables, images):
-        images = self._normalize(images.astype(jnp.float32) / 255)
-        points = None
+    def eval_variables(self, state: TrainState) -> dict:
+        """What encodes best, the teacher's transformer; and the landmark network."""
+        params, statistics = {"transformer": state.target["params"]["transformer"]}, {}
         if self.landmark_network:
-            points = self.landmark_network.apply(variables["landmark_network"], images, False)
-            tokens = self._sample(images, points)
-        else:
-            tokens = patches.grid_patches(images, size=self.config.model.patch_size)
-        embeddings, sown = self.network.apply(
-            {"params": variables["params"]}, tokens, method="embed", mutable=["intermediates"]
-        )
-        return embeddings, tokens, points, class_attention(sown["intermediates"]["transformer"])
+            landmark_network = state.statistics["landmark_network"]
+            params["landmark_network"] = landmark_network["params"]
+            statistics["batch_stats"] = {"landmark_network": landmark_network["batch_stats"]}
+        return {"params": params, **statistics}
 
     def _normalize(self, images):
         return photometry.normalize(images, self.config.mean, self.config.std)
@@ -245,9 +237,3 @@ def disturb(rng: jax.Array, points: jax.Array, *, noise: float, kept: int | None
         return points
     choice = jax.random.randint(choice_rng, (len(points), kept), 0, points.shape[1])
     return jnp.take_along_axis(points, choice[..., None], axis=1)
-
-
-def class_attention(intermediates) -> jax.Array:
-    """Attention of the class token to the patches in the last block, mean over the heads: [N, P]."""
-    last = max(intermediates, key=lambda name: int(name.removeprefix("block")))
-    return intermediates[last]["attention"]["class_attention"][0].mean(1)[:, 1:]

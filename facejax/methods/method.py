@@ -6,7 +6,9 @@ from typing import Any
 
 import jax
 
+from facejax.architectures import Architecture
 from facejax.pictures import Caption
+from facejax.preprocessing import Preprocessing
 from facejax.train_state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -15,16 +17,13 @@ Batch = dict[str, jax.Array]
 class Method(abc.ABC):
     """A training method, bound to a config. `init`, `train_step`, `encode` and `pictures` are pure and can be jitted.
 
+    What it learns is an encoder: `architecture`, `preprocessing` and, of a state, `eval_variables`.
+
     Args:
       config: an `ml_collections.ConfigDict` that `facejax.config_schema.check.check` has passed.
       steps_per_epoch: updates an epoch, which the schedules count in.
       total_steps: updates of the whole run.
-
-    Attributes:
-      captions: name of a picture -> what explains it.
     """
-
-    captions: Mapping[str, Caption] = {}
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
         self.config, self.steps_per_epoch, self.total_steps = config, steps_per_epoch, total_steps
@@ -55,17 +54,36 @@ class Method(abc.ABC):
         `batch["image"]` is uint8 [B, S, S, 3], `batch["size"]` int32 [B, 2]. `state.step` is folded into `rng` here.
         """
 
+    @property
     @abc.abstractmethod
+    def architecture(self) -> Architecture:
+        """The network that remains after training."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What happens to an image before that network sees it."""
+        mean, std = tuple(self.config.mean), tuple(self.config.std)
+        return Preprocessing(self.config.image_size, mean=mean, std=std)
+
+    def eval_variables(self, state: TrainState) -> Any:
+        """Variables of that network, and maybe more: those of the online network, or its teacher's.
+
+        It moves leaves of the state and computes nothing.
+        """
+        return state.variables
+
     def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
-        """`{kind: features}` of uint8 images [N, S, S, 3]; features are float32 [N, D]."""
+        """`{kind: features}`, float32 [N, D], of uint8 images [N, S, S, 3]."""
+        return self.architecture.encode(variables, self.preprocessing.normalize(images))
 
     def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
         """`{name: uint8 [N, H, W, 3]}`, what is worth looking at."""
-        return {}
+        return self.architecture.pictures(variables, self.preprocessing.normalize(images), images)
 
-    def eval_variables(self, state: TrainState) -> Any:
-        """Variables for `encode` and `pictures`: those of the online network, or its teacher's."""
-        return state.variables
+    @property
+    def captions(self) -> Mapping[str, Caption]:
+        """Name of a picture -> what explains it."""
+        return self.architecture.captions
 
     def start_from(self, state: TrainState) -> TrainState:
         """Called once outside of jit on a fresh state: weights from files that the config names replace random ones.

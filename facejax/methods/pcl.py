@@ -1,17 +1,18 @@
 """PCL: a decoder tells pose from face, then each has its contrast (Liu et al., CVPR 2023, arXiv:2211.13490)."""
 
-from typing import ClassVar
+import functools
 
 import jax
 import jax.numpy as jnp
 
 from facejax import losses, optimizers, schedules
+from facejax.architectures.pcl_branches import PCLBranches
 from facejax.data import crops, views
 from facejax.methods import dynamic_weights
 from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
 from facejax.models import pcl as models
-from facejax.pictures import Caption
+from facejax.preprocessing import Preprocessing
 from facejax.sharding import shard_over_data
 from facejax.train_state import TrainState
 
@@ -24,10 +25,7 @@ CONTRASTS = ("face", "pose")  # the losses that are weighted
 DECODINGS = {"s_f": (0, 1), "f_s": (1, 0), "s_s": (0, 0), "f_f": (1, 1)}  # of face and pose: source 0, mirror image 1
 WARMUP_DECODINGS = ("s_f", "f_s", "s_s")
 NEGATIVES_OF = ("own_image", "all_images")
-POSES = 3  # that a face is shown in
 WINDOW = 0.2  # half the side of a corner's window over the side of the image
-SWAPS = ("another face, for its pose", "the face in that pose") * POSES
-DECODED = ("face, pose of mirror", "mirror, pose of face", "face, own pose", "mirror, own pose")
 
 
 class PCL(Method):
@@ -40,11 +38,6 @@ class PCL(Method):
     Fields that are read: `image_size`, `dtype`, `epochs`, `batch_size`, `batches`, `decoder_warmup_epochs`; all of
     `model`, `loss` and `optimizer`; `augmentation`, which holds arguments of `facejax.data.views.distort`.
     """
-
-    captions: ClassVar = {
-        "reconstructions": Caption(columns=("face", "its mirror image", *DECODED)),
-        "pose_swaps": Caption(columns=("face", *SWAPS)),
-    }
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
         super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
@@ -257,41 +250,21 @@ class PCL(Method):
 
     # --- What it learned
 
-    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
-        """Flattened features `trunk`, `face` and `pose`, float32 [N, C] each, of uint8 images [N, S, S, 3]."""
-        return self.network.apply(variables, crops.as_float(images), branches=self._branches)
+    @functools.cached_property
+    def architecture(self) -> PCLBranches:
+        """Trunk, the branches that were trained, and the decoder if it was."""
+        model = self.config.model
+        return PCLBranches(
+            model.width,
+            tuple(branch for branch in models.BRANCHES if f"{branch}_branch" in self.parts),
+            model.decoder_size if "decoder" in self.parts else 0,
+            self.config.dtype,
+        )
 
     @property
-    def _branches(self):
-        return tuple(branch for branch in models.BRANCHES if f"{branch}_branch" in self.parts)
-
-    def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
-        """What the decoder makes of uint8 images [N, S, S, 3], one row an image.
-
-        `reconstructions` [N, S, 6 S, 3]: source s, mirror image f, then the face of s in the pose of f, of f in the
-        pose of s, of s in the pose of s, of f in the pose of f. `pose_swaps` [N, S, (1 + 2 P) S, 3]: the face, then P
-        times another image, which gives the pose, and the face in that pose; P is `POSES`. Without a decoder there is
-        nothing to see.
-        """
-        if "decoder" not in self.parts:
-            return {}
-        source = crops.as_float(images)
-        mirror = source[:, :, ::-1]
-        here, there = (self.network.apply(variables, image) for image in (source, mirror))
-
-        def decode(face, pose):
-            decoded = self.network.apply(variables, face["face"], pose["pose"], train=False, method="decode")
-            return jax.image.resize(decoded, source.shape, "bilinear")
-
-        pairs = [(here, there), (there, here), (here, here), (there, there)]
-        swaps = [source]
-        for shift in range(1, POSES + 1):
-            other = jax.tree.map(lambda x, shift=shift: jnp.roll(x, -shift, axis=0), here)
-            swaps += [jnp.roll(source, -shift, axis=0), decode(here, other)]
-        return {
-            "reconstructions": in_a_row([source, mirror, *(decode(*pair) for pair in pairs)]),
-            "pose_swaps": in_a_row(swaps),
-        }
+    def preprocessing(self) -> Preprocessing:
+        """Images stay in [0, 1]."""
+        return Preprocessing(self.config.image_size)
 
 
 def create_network(config) -> models.PCLNetwork:
@@ -342,8 +315,3 @@ def symmetric_beta(key, alpha: float, shape: tuple[int, ...]) -> jax.Array:
     """
     u, v = jax.random.uniform(key, (2, *shape))
     return 0.5 + 0.5 * jnp.sqrt(1 - u ** (2 / (2 * alpha - 1))) * jnp.cos(2 * jnp.pi * v)
-
-
-def in_a_row(images: list[jax.Array]) -> jax.Array:
-    """Images [N, H, W, 3] in 0..1 beside each other, uint8 [N, H, sum of W, 3]."""
-    return jnp.round(jnp.concatenate(images, axis=2).clip(0, 1) * 255).astype(jnp.uint8)

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from facejax import adamw, losses, schedules
+from facejax.architectures.part_fvit import PartFViT
 from facejax.data import crops, erasing, mixup, photometry, rand_augment, views
 from facejax.interop import pretrained
 from facejax.losses.sharded_softmax import margin_softmax
-from facejax.methods import landmark_pictures
 from facejax.methods.collapse import embedding_spread
-from facejax.methods.lafs import class_attention
 from facejax.methods.method import Batch, Method
 from facejax.models.fvit import SIZES, FaceTransformer, FViT
 from facejax.models.landmarks import LandmarkNetwork
@@ -35,8 +34,6 @@ class Supervised(Method):
     the rule `("classifier", ("data", None))`, which covers its moments. With `classifier.sampled` below 1 (partial FC)
     AdamW still moves every row: those left out have gradient 0 in that step.
     """
-
-    captions = landmark_pictures.CAPTIONS
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
         super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
@@ -202,40 +199,23 @@ class Supervised(Method):
         total = each.mean()
         return total, ({"total": total, "embedding_spread": embedding_spread(embeddings)}, moved)
 
-    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
-        """`embedding` [N, D], the transformer's class token, of uint8 images [N, S, S, 3]; float32.
-
-        And `landmarks` [N, 2 P], the learned points, where there are any: how well they tell annotated ones shows how
-        consistent they are.
-        """
-        variables, images = _of_network(variables), self._normalize(images.astype(jnp.float32) / 255)
-        features = {"embedding": self.network.apply(variables, images, False)}
-        if self.config.model.landmarks:
-            points = self.network.apply(variables, images, False, method="points")
-            features["landmarks"] = points.reshape(len(images), -1)
-        return features
-
-    def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
-        """Landmarks, patches and attention of uint8 images [N, S, S, 3]; see `facejax.methods.landmark_pictures`."""
-        variables, model = _of_network(variables), self.config.model
-        normalized = self._normalize(images.astype(jnp.float32) / 255)
-        _, sown = self.network.apply(variables, normalized, False, mutable=["intermediates"])
-        attention = class_attention(sown["intermediates"]["transformer"])
-        if not model.landmarks:
-            return {"attention": landmark_pictures.attention_map(images, attention)}
-        points = self.network.apply(variables, normalized, False, method="points")
-        tokens = self.network.apply(variables, normalized, False, method="tokens")
-        return landmark_pictures.draw(
-            images, points, tokens, attention, patch_size=model.patch_size, geometry=model.geometry
+    @functools.cached_property
+    def architecture(self) -> PartFViT:
+        """All but the classifier; landmarks are features too, where there are any."""
+        model, dtype = self.config.model, self.config.dtype
+        return PartFViT(
+            model.size,
+            model.num_points,
+            model.patch_size,
+            model.geometry,
+            has_landmarks=model.landmarks,
+            kinds=("embedding", "landmarks") if model.landmarks else ("embedding",),
+            dtype=dtype,
+            landmark_dtype=dtype,
         )
 
     def _normalize(self, images):
         return photometry.normalize(images, self.config.mean, self.config.std)
-
-
-def _of_network(variables: dict) -> dict:
-    params = {name: tree for name, tree in variables["params"].items() if name != "classifier"}
-    return {**variables, "params": params}
 
 
 def grouped_optimizer(config, learning_rate: optax.Schedule, *, steps_per_epoch: int) -> optax.GradientTransformation:

@@ -49,7 +49,3 @@ class BYOLNetwork(nn.Module):
         """As `__call__`, with the online network's prediction, `global_prediction` [N, D]."""
         outputs = self(images, train)
         return {**outputs, "global_prediction": self.predictor(outputs["global"], train).astype(wide(self.dtype))}
-
-    def encode(self, images):
-        """Pooled features [N, C] of normalised images [N, H, W, 3], float32; the rest of the network is not run."""
-        return self.backbone(images, False).mean((1, 2), dtype=wide(self.dtype))

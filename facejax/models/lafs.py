@@ -36,7 +36,3 @@ class LAFSNetwork(nn.Module):
         # The images come first in [B V, n, C], so that a split of the batch over devices stays as it is.
         embeddings = self.transformer(tokens.reshape(batch * count, *tokens.shape[2:]), train)
         return embeddings.reshape(batch, count, -1).swapaxes(0, 1)
-
-    def embed(self, tokens):
-        """Tokens [B, n, C] -> embeddings [B, D], float32."""
-        return self.transformer(tokens, False)

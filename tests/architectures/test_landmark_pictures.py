@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from facejax.methods import landmark_pictures
+from facejax.architectures import landmark_pictures
 
 
 def test_attention_shows_differences_however_small():

@@ -1,0 +1,86 @@
+"""What kind of network an encoder has: how to build it, and what it can be asked."""
+
+import abc
+import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+from pydantic import ConfigDict
+
+from facejax.errors import UserError
+from facejax.pictures import Caption
+
+SETTINGS = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)  # of every architecture's fields
+Dtype = Literal["float32", "bfloat16", "float64"]
+
+
+class Architecture(abc.ABC):
+    """A kind of network with its settings; subclasses are frozen dataclasses, whose fields JSON can hold.
+
+    Images are normalised, [N, S, S, 3]; variables are Flax's, in the structure of `shapes`. All functions are pure and
+    can be jitted. Some architectures have more of them:
+
+      `heatmaps(variables, images)` -> float32 [N, h, w, Q]: how much of each cell of a grid belongs to each region;
+      `landmarks(variables, images)` -> float32 [N, P, 2]: (x, y) in pixels of the square;
+      `reconstruct(variables, images, poses)` -> float32 [N, s, s, 3] in [0, 1]: each face in the pose of another image.
+
+    Attributes:
+      kinds: of the features, in their order.
+      captions: name of a picture -> what explains it.
+    """
+
+    kinds: tuple[str, ...]
+    captions: ClassVar[Mapping[str, Caption]] = {}
+
+    @abc.abstractmethod
+    def init(self, rng: jax.Array, images: jax.Array) -> dict[str, Any]:
+        """Random variables of all that is needed after training, for images of this shape."""
+
+    @abc.abstractmethod
+    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """`{kind: features}`, float32 [N, D]."""
+
+    def pictures(self, variables, images: jax.Array, pixels: jax.Array) -> dict[str, jax.Array]:
+        """`{name: uint8 [N, H, W, 3]}`, what is worth looking at; `pixels` are the same images, uint8."""
+        return {}
+
+    def has(self, function: str) -> bool:
+        """Whether there is something to call by this name."""
+        return hasattr(self, function)
+
+    def shapes(self, size: int) -> dict[str, Any]:
+        """Structure and shapes of the variables, for images of `size` px."""
+        if size not in self._known_shapes:
+            images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+            key = jax.eval_shape(lambda: jax.random.key(0))
+            self._known_shapes[size] = jax.eval_shape(self.init, key, images)
+        return self._known_shapes[size]
+
+    @functools.cached_property
+    def _known_shapes(self) -> dict[int, dict[str, Any]]:
+        return {}  # tracing a transformer takes seconds
+
+    def select(self, variables: Mapping, size: int, source: str) -> dict[str, Any]:
+        """Those of the variables that `shapes` asks for.
+
+        Args:
+          variables: nested dicts; they may hold more.
+          size: of the images, pixels.
+          source: where they are from, for errors.
+
+        Raises:
+          UserError: one is missing, or has another shape.
+        """
+
+        def choose(wanted, found, path):
+            if not isinstance(wanted, Mapping):
+                if getattr(found, "shape", None) != wanted.shape:
+                    has = "nothing" if found is None else getattr(found, "shape", "a group of arrays")
+                    raise UserError(f"{source} does not fit its network: {path}: found {has}, needed {wanted.shape}")
+                return found
+            found = found if isinstance(found, Mapping) else {}
+            return {name: choose(tree, found.get(name), f"{path}/{name}".strip("/")) for name, tree in wanted.items()}
+
+        return choose(self.shapes(size), variables, "")

@@ -1,0 +1,310 @@
+"""What comes out of every run and goes into every judgement: a network with its weights, which embeds images."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+from pydantic import TypeAdapter, ValidationError
+
+from facejax import embedding, encoder_folder, paths
+from facejax.architectures import ARCHITECTURES, Architecture
+from facejax.embedding import Source
+from facejax.errors import UserError
+from facejax.pictures import Caption
+from facejax.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from facejax.methods import Method
+    from facejax.train_state import TrainState
+
+Images = np.ndarray | Sequence[Source]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoder:
+    """Turns images into features; nothing else does.
+
+    Attributes:
+      architecture: the kind of network, with its settings.
+      variables: its weights: nested dicts of arrays, as Flax's `apply` takes them.
+      preprocessing: what happens to an image before the network sees it.
+      card: what it is and where it is from, for people: `method`, `source`, `steps`, `data`, `metrics`, ... as far as
+        they are known; JSON can hold it.
+
+    Example:
+      >>> encoder = Encoder.random("resnet", {"backbone": "resnet18", "width": 4}, Preprocessing(size=32))
+      >>> encoder.kinds, encoder.embed(np.zeros((2, 48, 40, 3), np.uint8)).shape
+      (('pooled',), (2, 32))
+    """
+
+    architecture: Architecture
+    variables: Mapping[str, Any]
+    preprocessing: Preprocessing
+    card: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def create(
+        cls, architecture: Architecture, variables: Mapping, preprocessing: Preprocessing, card: Mapping[str, Any]
+    ) -> "Encoder":
+        """An encoder with those of the variables that it needs.
+
+        Raises:
+          UserError: one is missing or has another shape; it names `card["source"]`.
+        """
+        chosen = architecture.select(variables, preprocessing.size, str(card.get("source", "the encoder")))
+        return cls(architecture, chosen, preprocessing, card)
+
+    @classmethod
+    def of_method(cls, method: "Method", state: "TrainState", card: Mapping[str, Any] | None = None) -> "Encoder":
+        """What a method has learned when its state is `state`; arrays stay where they are."""
+        variables = method.eval_variables(state)
+        return cls.create(method.architecture, variables, method.preprocessing, card or {})
+
+    @classmethod
+    def random(cls, name: str, settings: Mapping[str, Any], preprocessing: Preprocessing, seed: int = 0) -> "Encoder":
+        """One that has learned nothing: `name` is a key of `facejax.architectures.ARCHITECTURES`."""
+        architecture = _architecture(name, settings, "settings")
+        shape = (1, preprocessing.size, preprocessing.size, 3)
+        variables = jax.jit(lambda key: architecture.init(key, np.zeros(shape, np.float32)))(jax.random.key(seed))
+        return cls.create(architecture, variables, preprocessing, {"method": "random"})
+
+    # --- Features
+
+    def apply(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+        """`{kind: float32 [N, D]}` of uint8 images [N, S, S, 3], S being `preprocessing.size`; pure, can be jitted."""
+        return self.architecture.encode(variables, self.preprocessing.normalize(images))
+
+    @functools.cached_property
+    def dimensions(self) -> dict[str, int]:
+        """Length D of the features of each kind."""
+        size = self.preprocessing.size
+        images = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8)
+        features = jax.eval_shape(self.apply, self.architecture.shapes(size), images)
+        return {kind: features[kind].shape[1] for kind in self.kinds}
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of features that there are; the first is meant where none is named."""
+        return self.architecture.kinds
+
+    def embed(self, images: Images, kind: str | None = None, flip: bool = False) -> np.ndarray:
+        """Features of any number of images of any size, float32 [N, D].
+
+        Batches are padded to one shape, which is compiled once, and split over all devices of this process.
+
+        Args:
+          images: paths, or uint8 [N, H, W, 3], or a list of uint8 [H, W, 3] that may differ in size; RGB.
+          kind: one of `kinds`; None: the first.
+          flip: add the features of the mirror image, as recognition is judged.
+
+        Raises:
+          UserError: no such kind, or an image that cannot be read.
+        """
+        kind = self.kind(kind)
+        rows = [part.features[kind] for part in embedding.parts(self, _sources(images), flip=flip)]
+        return np.concatenate(rows) if rows else np.zeros((0, self.dimensions[kind]), np.float32)
+
+    def kind(self, kind: str | None) -> str:
+        """The kind that is meant.
+
+        Raises:
+          UserError: there is no such kind.
+        """
+        if kind is not None and kind not in self.kinds:
+            raise UserError(f"there are no features '{kind}': this encoder has {', '.join(self.kinds)}")
+        return self.kinds[0] if kind is None else kind
+
+    def fit(self, source: Source) -> list[np.ndarray]:
+        """The square uint8 [S, S, 3] that an image is fitted to, as a list of one; the image is a path or an array.
+
+        Raises:
+          ValueError: it cannot be read, or is not an image.
+        """
+        if not isinstance(source, np.ndarray):  # a JPEG may be decoded smaller, as the evaluations of training do
+            source = embedding.decode(source, at_least=2 * self.preprocessing.size)
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
+            raise ValueError(f"expected an image uint8 [H, W, 3], got {source.dtype} {list(source.shape)}")
+        return [self.preprocessing.fit_to_square(source)]
+
+    # --- A look inside
+
+    @property
+    def captions(self) -> Mapping[str, Caption]:
+        """What explains each of `pictures`."""
+        return self.architecture.captions
+
+    def pictures(self, images: Images) -> dict[str, np.ndarray]:
+        """`{name: uint8 [N, H, W, 3]}`, what there is to see of a few images, given as for `embed`."""
+        return self._look("pictures", images)
+
+    def heatmaps(self, images: Images) -> np.ndarray:
+        """How much of each cell of a grid belongs to each region (FRA): float32 [N, h, w, Q]."""
+        return self._look("heatmaps", images)
+
+    def landmarks(self, images: Images) -> np.ndarray:
+        """Learned points (Part fViT, LAFS), float32 [N, P, 2]: (x, y) in pixels of the square of side S."""
+        return self._look("landmarks", images)
+
+    def reconstruct(self, images: Images, poses: Images | None = None) -> np.ndarray:
+        """Faces as the decoder draws them (PCL), uint8 [N, s, s, 3]; in the poses of other images, if they are given.
+
+        Raises:
+          UserError: there is no decoder, or not as many poses as images.
+        """
+        faces = self._squares(images)
+        poses = faces if poses is None else self._squares(poses)
+        if len(poses) != len(faces):
+            raise UserError(f"{len(faces)} images cannot be drawn in {len(poses)} poses: give as many")
+        self._check_has("reconstruct")
+        drawn = self.compiled("reconstruct")(self.variables, faces, poses)
+        return np.asarray(np.round(255 * np.asarray(drawn)), np.uint8)
+
+    def _look(self, what: str, images: Images):
+        self._check_has(what)
+        return jax.tree.map(np.asarray, self.compiled(what)(self.variables, self._squares(images)))
+
+    def _check_has(self, what: str) -> None:
+        if not self.architecture.has(what):
+            name = self.card.get("method", "this kind")
+            raise UserError(f"an encoder of {name} ({type(self.architecture).__name__}) has no {what}")
+
+    def _squares(self, images: Images) -> np.ndarray:
+        squares = []
+        for position, source in enumerate(_sources(images)):
+            try:
+                squares += self.fit(source)
+            except ValueError as error:
+                name = f"image {position}" if isinstance(source, np.ndarray) else source
+                raise UserError(f"{name}: {error}") from error
+        if not squares:
+            raise UserError("no images were given")
+        return np.stack(squares)
+
+    # --- On devices
+
+    def compiled(self, what: str, out_shardings=None) -> Callable:
+        """`what` ("encode", "pictures", "heatmaps", "landmarks", "reconstruct") of the architecture, jitted.
+
+        It is called with variables and uint8 images [N, S, S, 3]. Encoders with equal settings share it, so that it is
+        compiled once for each shape.
+        """
+        return _compiled(self.architecture, self.preprocessing, what, out_shardings)
+
+    def placed(self, sharding: jax.sharding.Sharding) -> Any:
+        """The variables on devices; the last placement is kept."""
+        if self._placement.get("sharding") != sharding:
+            self._placement.update(sharding=sharding, variables=jax.device_put(self.variables, sharding))
+        return self._placement["variables"]
+
+    @functools.cached_property
+    def _placement(self) -> dict[str, Any]:
+        return {}
+
+    # --- On disk
+
+    def save(self, folder: epath.PathLike, *, replace: bool = False) -> None:
+        """Writes the encoder into a folder that `facejax.load` reads: `facejax.json` and `weights.safetensors`.
+
+        With several processes, all call it, and the first one writes.
+
+        Args:
+          folder: where to; a local path or a URL.
+          replace: whether an encoder that is there already may be replaced.
+
+        Raises:
+          UserError: there is one already (unless `replace`), or the folder cannot be written.
+        """
+        variables = jax.tree.map(_to_host, self.variables)
+        names = {kind: name for name, kind in ARCHITECTURES.items()}
+        description = {
+            "method": self.card.get("method"),
+            "architecture": names[type(self.architecture)],
+            "config": dataclasses.asdict(self.architecture),
+            "preprocessing": dataclasses.asdict(self.preprocessing),
+            "card": dict(self.card),
+        }
+        if jax.process_index() == 0:
+            encoder_folder.write(paths.resolve(folder), description, variables, replace=replace)
+
+
+def load(source: epath.PathLike) -> Encoder:
+    """An encoder from whatever holds weights.
+
+    Args:
+      source: workdir of a run; the folder of an encoder, such as a run leaves as `WORKDIR/encoder`.
+
+    Raises:
+      UserError: there is no such thing at `source`, it is damaged, or it does not fit together.
+
+    Example:
+      >>> encoder = load("workdirs/demo")
+      >>> encoder.embed(["one.jpg", "another.jpg"]).shape
+      (2, 512)
+    """
+    folder = paths.resolve(source)
+    if not folder.exists():
+        raise UserError(f"there is no {folder}: name a workdir or the folder of an encoder")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file: name a workdir or the folder of an encoder")
+    if encoder_folder.exists(folder):
+        return _of_folder(folder)
+    from facejax import workdir_encoder  # and with it all methods, which other sources do not need
+
+    return workdir_encoder.read(folder)
+
+
+def _of_folder(folder: epath.Path) -> Encoder:
+    description, variables = encoder_folder.read(folder)
+    file = folder / encoder_folder.DESCRIPTION
+    card = description.get("card")
+    if not isinstance(card, dict):
+        raise UserError(f"{file} has no card: it is not of an encoder")
+    architecture = _architecture(description.get("architecture"), description.get("config"), str(file))
+    preprocessing = _validated(Preprocessing, description.get("preprocessing"), f"{file}: preprocessing")
+    return Encoder.create(architecture, variables, preprocessing, {**card, "source": str(folder)})
+
+
+def _architecture(name: Any, settings: Any, source: str) -> Architecture:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
+        raise UserError(f"{source}: unknown architecture {name!r}; there are: {', '.join(ARCHITECTURES)}")
+    return _validated(ARCHITECTURES[name], settings, f"{source}: config")
+
+
+def _validated(kind: type, values: Any, where: str):
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join((where, *map(str, first["loc"])))
+        raise UserError(f"{place}: {first['msg']} (it is {first['input']!r:.80})") from None
+
+
+def _sources(images: Images) -> Sequence[Source]:
+    if isinstance(images, str) or not isinstance(images, np.ndarray | Sequence):
+        raise UserError("images are a list of paths, a list of arrays, or one array uint8 [N, H, W, 3]")
+    if isinstance(images, np.ndarray) and images.ndim != 4:
+        raise UserError(f"images as an array are uint8 [N, H, W, 3], not {images.dtype} {list(images.shape)}")
+    return images
+
+
+def _to_host(array) -> np.ndarray:
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        array = multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(array)
+
+
+@functools.cache
+def _compiled(architecture: Architecture, preprocessing: Preprocessing, what: str, out_shardings) -> Callable:
+    function = getattr(architecture, what)
+
+    def run(variables, *batches):
+        normalized = [preprocessing.normalize(images) for images in batches]
+        return function(variables, *normalized, *([batches[0]] if what == "pictures" else []))
+
+    return jax.jit(run, out_shardings=out_shardings)

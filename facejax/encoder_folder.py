@@ -1,0 +1,91 @@
+"""An encoder on disk: `weights.safetensors`, and `facejax.json`, which says what they are and how to use them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from etils import epath
+from flax import traverse_util
+
+from facejax.errors import UserError
+from facejax.files import write_atomically, write_json
+
+DESCRIPTION, WEIGHTS = "facejax.json", "weights.safetensors"
+FORMAT = 1  # of the description; a reader that knows a smaller number only does not understand it
+
+
+def exists(folder) -> bool:
+    """Whether an encoder was written into a folder."""
+    return (epath.Path(folder) / DESCRIPTION).is_file()
+
+
+def write(folder, description: Mapping[str, Any], variables: Mapping, *, replace: bool = False) -> None:
+    """Writes an encoder: the weights, then the description with their digest, each atomically.
+
+    Args:
+      folder: where to; it is made. What else is there stays.
+      description: what JSON can hold.
+      variables: nested dicts of NumPy arrays; an array is stored under its path, `params/backbone/conv1/kernel`.
+      replace: whether an encoder that is there already may be replaced.
+
+    Raises:
+      UserError: there is one already (unless `replace`), or the folder cannot be written.
+    """
+    folder = epath.Path(folder)
+    if not replace and (there := [name for name in (DESCRIPTION, WEIGHTS) if (folder / name).exists()]):
+        raise UserError(f"{folder / there[0]} exists already: choose another folder, or remove it first")
+    arrays = traverse_util.flatten_dict(variables, sep="/")
+    weights = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    content = {"format": FORMAT, **description, "files": {WEIGHTS: _digest(weights)}}
+    write_atomically(folder / WEIGHTS, weights)
+    write_json(folder / DESCRIPTION, content | {"digest": _digest_of(content)})
+
+
+def read(folder) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Description and variables of an encoder, verified by their digests.
+
+    Raises:
+      UserError: there is none, or it is not what was written.
+    """
+    folder = epath.Path(folder)
+    description = _read_description(folder / DESCRIPTION)
+    weights = folder / WEIGHTS
+    try:
+        data = weights.read_bytes()
+    except OSError as error:
+        raise UserError(f"{weights} cannot be read ({error.strerror or error}): copy the folder again") from error
+    if _digest(data) != description["files"][WEIGHTS]:
+        raise UserError(f"{weights} is not what {DESCRIPTION} next to it was written with: copy the folder again")
+    try:
+        arrays = safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise UserError(f"{weights} is damaged: {error!s:.200}") from error
+    return description, traverse_util.unflatten_dict(arrays, sep="/")
+
+
+def _read_description(file: epath.Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+        stated = content.pop("digest")
+        if content["format"] > FORMAT:
+            raise UserError(f"{file} was written by a newer facejax: pip install --upgrade facejax")
+        content["files"][WEIGHTS]
+        if stated != _digest_of(content):
+            raise UserError(f"{file} is damaged or was edited: its digest differs; copy the folder again")
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {file}: name the folder of an encoder") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{file} is damaged or not of an encoder: copy the folder again") from error
+    return content
+
+
+def _digest_of(content) -> str:
+    return _digest(json.dumps(content, sort_keys=True).encode())
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
