@@ -1,5 +1,6 @@
 """Shared by all tests: the golden vectors, a bucket, and a compilation cache so that a second run is quick."""
 
+import logging
 import os
 import pathlib
 import sys
@@ -7,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 from fake_bucket import FakeBucket
+
+from facejax import processors
 
 SLOW = (
     "test_documented_commands.py",
@@ -28,6 +31,11 @@ def pytest_addoption(parser):
     parser.addoption("--goldens", default=str(HERE / "goldens"), help="folder with the golden vectors")
 
 
+def pytest_xdist_auto_num_workers():
+    """One process more than there are cores: tests that start programs wait for them now and then."""
+    return processors.count() + 1
+
+
 def pytest_collection_modifyitems(items):
     """Slow files come first, so that at the end no process waits long for another."""
     items.sort(key=lambda item: item.path.name not in SLOW)
@@ -41,6 +49,12 @@ def pytest_runtest_makereport(item):
         file, seed = item.nodeid.partition("::")[0], item.config.getoption("randomly_seed")
         report.sections.append(("Random inputs", f"again with: pytest {file} --randomly-seed={seed}"))
     return report
+
+
+@pytest.fixture(autouse=True)
+def log_level():
+    """What a test finds logged does not depend on the commands that ran in its process: they set a level for good."""
+    logging.getLogger("absl").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ def shorten_networks(patch):
     Args:
       patch: a `pytest.MonkeyPatch`, which restores them.
     """
-    patch.setitem(resnet.VARIANTS, "resnet18", (resnet.BasicBlock, (1, 1, 1, 1), 1))
+    patch.setitem(resnet.VARIANTS, "resnet18", (resnet.BasicBlock, (1, 1), 1))
     patch.setattr(mobilenet, "BLOCKS", mobilenet.BLOCKS[2:5])  # both kernels, with and without stride and squeeze
 
 
@@ -51,7 +51,8 @@ def fra():
     """15 steps with the paper's losses and schedule."""
     config = fra_r50.get_config("demo")
     config.epochs, config.batch_size = 5, 16
-    config.model.update(width=4, embedding_dim=8, decoder_heads=2, hidden_dim=16, num_regions=3)
+    config.model.update(width=4, output_stride=8, embedding_dim=8, hidden_dim=16, num_regions=3)
+    config.model.update(decoder_layers=1, decoder_heads=2)
     for view in (config.view1, config.view2):
         view.update(PLAIN, solarize_probability=0.0)
     paper = fra_r50.get_config()
