@@ -8,7 +8,7 @@ import warnings
 from absl import flags, logging
 
 ROOT = pathlib.Path(os.path.abspath(__file__)).parents[1]
-OURS = tuple(f"{ROOT / package}{os.sep}" for package in ("facejax", "data_prep", "experiments"))
+OURS = tuple(f"{ROOT / package}{os.sep}" for package in ("facejax", "data_prep", "experiments", "synthetic_faces"))
 # Warnings of libraries that no user can do anything about.
 UNIMPORTANT = (
     "Metadata file does not exist",  # orbax: a part of a checkpoint never has one

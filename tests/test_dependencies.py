@@ -50,7 +50,11 @@ def imported(files) -> set[str]:
 
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
-    code = {file for folder in ("facejax", "data_prep", "experiments") for file in (ROOT / folder).rglob("*.py")}
+    code = {
+        file
+        for folder in ("facejax", "data_prep", "experiments", "synthetic_faces")
+        for file in (ROOT / folder).rglob("*.py")
+    }
     assert imported(code - ALIGN - BEAM) == declared("options", "install_requires")
 
 

@@ -187,7 +187,7 @@ def named(command: str) -> str:
 def clone(tmp_path_factory):
     """The root of a clone with smaller experiments, and with photos as a user may have them."""
     root = tmp_path_factory.mktemp("clone")
-    for name in ("facejax", "data_prep", "benchmarks", "setup.cfg", "pyproject.toml"):
+    for name in ("facejax", "data_prep", "synthetic_faces", "benchmarks", "setup.cfg", "pyproject.toml"):
         (root / name).symlink_to(ROOT / name)
     for folder in ("experiments", "docs"):
         (root / folder).mkdir()
@@ -202,8 +202,8 @@ def clone(tmp_path_factory):
         (root / "experiments" / path.name).write_text(text)
     installed = root / ".installed"  # what `pip install -e .` would make importable from everywhere
     installed.mkdir()
-    for path in (ROOT / "facejax", ROOT / "data_prep", ROOT / "tests" / "smaller_experiments.py"):
-        (installed / path.name).symlink_to(path)
+    for name in ("facejax", "data_prep", "synthetic_faces", "tests/smaller_experiments.py"):
+        (installed / pathlib.Path(name).name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "tests" / "data" / "fixtures" / "tiny_faces", root / "datasets" / "tiny_faces")
     for path in sorted((ROOT / "tests" / "data_prep" / "fixtures" / "portraits").glob("*.jpg")):
         frame = root / "portraits" / path.stem / "video" / "0000001.jpg"

@@ -11,7 +11,7 @@ def record(path, level, message, *args):
     return logging.LogRecord("absl", level, str(path), 1, message, args, (ValueError, ValueError("a"), None))
 
 
-@pytest.mark.parametrize("package", ["facejax", "data_prep", "experiments"])
+@pytest.mark.parametrize("package", ["facejax", "data_prep", "experiments", "synthetic_faces"])
 def test_our_own_lines_pass(package):
     assert log_output.worth_logging(record(log_output.ROOT / package / "some" / "module.py", logging.INFO, "step 1"))
 

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import tiny_experiment
 
-from data_prep import synthetic_faces
 from experiments import fra_r50, part_fvit_supervised, pcl_voxceleb
 from facejax import train, training_data
-from facejax.data import few_shot, records
+from facejax.data import embedded, few_shot, records
 from facejax.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -147,7 +146,7 @@ def test_what_converts_a_data_set(folder, hint):
 )
 def test_what_is_wrong_is_found_before_faces_are_rendered(experiment, changes, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(synthetic_faces, "generate", lambda *_, **__: pytest.fail("rendered"))
+    monkeypatch.setattr(embedded, "generate", lambda *_, **__: pytest.fail("rendered"))
     config = experiment.get_config("demo")
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=message):
@@ -163,7 +162,7 @@ def test_what_is_right_is_rendered(tmp_path, monkeypatch):
         raise Rendered
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(synthetic_faces, "generate", render)
+    monkeypatch.setattr(embedded, "generate", render)
     for experiment in (fra_r50, pcl_voxceleb, part_fvit_supervised):
         with pytest.raises(Rendered):
             train.train(experiment.get_config("demo"), tmp_path / "run")

@@ -1,5 +1,6 @@
 """The embedded data set: synthetic faces, rendered where a config names them and they are not there yet."""
 
+import os
 from collections.abc import Iterable
 
 import jax
@@ -7,8 +8,11 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from facejax import paths
+import synthetic_faces
+from facejax import paths, processors
+from facejax.data import records
 from facejax.errors import UserError
+from facejax.progress import phase
 
 
 class PlannedSplit:
@@ -26,8 +30,6 @@ class PlannedSplit:
     """
 
     def __init__(self, settings, split: str):
-        from data_prep import synthetic_faces  # only a run that renders needs the renderer
-
         people = synthetic_faces.split_identities(settings.train_identities, settings.test_identities)
         if split not in people:
             raise UserError(f"{settings.folder}, to be rendered, has no split '{split}'; it has {', '.join(people)}")
@@ -71,8 +73,7 @@ def render_if_missing(settings, needed) -> None:
     """Renders the data set that `settings` describes, if it is needed and its folder does not exist.
 
     Args:
-      settings: `config.synthetic_faces`: `folder`, and the arguments of `data_prep.synthetic_faces.generate`; None
-        renders nothing.
+      settings: `config.synthetic_faces`: `folder`, and the arguments of `generate`; None renders nothing.
       needed: the data folders that the run is going to read.
     """
     if settings is None:
@@ -84,9 +85,81 @@ def render_if_missing(settings, needed) -> None:
     for turn in (jax.process_index() == 0, True):
         if turn and not folder.exists():
             arguments = {key: value for key, value in settings.items() if key != "folder"}
-            from data_prep import synthetic_faces  # only a run that renders needs the renderer
-
             logging.info("There is no %s yet: rendering synthetic faces (%s)", settings.folder, arguments)
-            synthetic_faces.generate(settings.folder, **arguments)
+            generate(settings.folder, **arguments)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("synthetic faces")
+
+
+def generate(
+    out: str | os.PathLike,
+    *,
+    size: int = 112,
+    train_identities: int = 200,
+    test_identities: int = 50,
+    images_per_identity: int = 12,
+    seed: int = 0,
+    file_format: records.FileFormat = "tfrecord",
+) -> dict[str, records.SplitSummary]:
+    """Draws the data set and writes it to the folder `out`, which must not exist.
+
+    The same arguments give the same bytes. Prints a summary: records of each split and expression.
+
+    Args:
+      out: folder, a local path or a URL.
+      size: pixels across, 16 to 256.
+      train_identities: people in the split `train`.
+      test_identities: other people, in the split `test`.
+      images_per_identity: images of each of them.
+      seed: of everything that is drawn by chance.
+      file_format: "tfrecord" or "array_record".
+
+    Returns:
+      A `records.SplitSummary` for each split.
+
+    Raises:
+      UserError: a number out of range, or `out` exists.
+    """
+    smallest, largest = synthetic_faces.SIZES
+    if not smallest <= size <= largest:
+        raise UserError(
+            f"--size={size}: faces are drawn {smallest} to {largest} pixels across; choose a size in between"
+        )
+    counts = dict(
+        train_identities=train_identities, test_identities=test_identities, images_per_identity=images_per_identity
+    )
+    for name, value in counts.items():
+        if value < 1:
+            raise UserError(f"--{name}={value}: must be at least 1")
+    if seed < 0:
+        raise UserError(f"--seed={seed}: must not be negative")
+    out = paths.resolve(out, "--out")
+    records.check_free(out, "--out")
+    people = synthetic_faces.split_identities(train_identities, test_identities)
+    drawing = dict(size=size, seed=seed, threads=processors.count())
+    splits = {
+        name: synthetic_faces.Examples(identities, images_per_identity, **drawing)
+        for name, identities in people.items()
+    }
+    with phase(f"Compiling the renderer for {size} x {size} pixels"):
+        synthetic_faces.renderer(size)
+    summaries = records.write(
+        out,
+        name="synthetic_faces",
+        features=synthetic_faces.features(size),
+        splits=splits,
+        file_format=file_format,
+        description=(
+            f"Rendered faces, {images_per_identity} images of each identity, seed {seed}. "
+            f"Action units: {', '.join(f'AU{n} {what}' for n, what in synthetic_faces.ACTION_UNITS.items())}. "
+            f"Attributes: {', '.join(synthetic_faces.ATTRIBUTES)}. Regions: {', '.join(synthetic_faces.REGIONS)}. "
+            "Pose: yaw, pitch, roll in degrees. Landmarks: iBUG 68, x and y in pixels from the top left corner."
+        ),
+        license="Apache-2.0",
+    )
+    for name, split in splits.items():
+        classes = ", ".join(
+            f"{label} {n}" for label, n in zip(synthetic_faces.EXPRESSIONS, split.expressions, strict=True)
+        )
+        print(f"{name}: {summaries[name].num_records} records, {len(people[name])} identities; {classes}")
+    return summaries

@@ -22,7 +22,7 @@ from data_prep.pictures import Change
 from facejax.data import align, images, records
 from facejax.errors import UserError
 
-# Rendered: data_prep.face_renderer's scene(0, person, image) at 224 px, with its true points.
+# Rendered: synthetic_faces.scene(0, person, image) at 224 px, with its true points.
 PORTRAITS = pathlib.Path(__file__).parent / "fixtures" / "portraits"
 FIVE_POINTS = {
     name: np.array(points) for name, points in json.loads((PORTRAITS / "five_points.json").read_text()).items()

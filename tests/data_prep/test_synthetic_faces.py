@@ -5,11 +5,11 @@ import ml_collections
 import numpy as np
 import pytest
 
-from data_prep import synthetic_faces
-from data_prep.face_renderer import scenes
-from data_prep.face_renderer.appearance import REGIONS
+import synthetic_faces
+from data_prep import synthetic_faces as command
 from facejax.data import embedded, images, records
 from facejax.errors import UserError
+from synthetic_faces import REGIONS, scenes
 
 SIZE = 40
 SEED = 5
@@ -177,8 +177,8 @@ def test_people_differ_more_than_images_of_one_person():
 
 @pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
 def test_command_writes_readable_records(tmp_path, capsys, file_format):
-    def command(out):
-        synthetic_faces.main([f"--out={out}", f"--size={SIZE}", "--train_identities=3", "--test_identities=2",
+    def run(out):
+        command.main([f"--out={out}", f"--size={SIZE}", "--train_identities=3", "--test_identities=2",
                               "--images_per_identity=3", f"--seed={SEED}", f"--format={file_format}"])  # fmt: skip
 
     settings = ml_collections.ConfigDict(
@@ -188,7 +188,7 @@ def test_command_writes_readable_records(tmp_path, capsys, file_format):
     assert embedded.planned(settings, [(settings.folder, "train"), ("elsewhere", "train")]).keys() == {
         (settings.folder, "train")
     }
-    command(tmp_path / "faces")
+    run(tmp_path / "faces")
     assert embedded.planned(settings, [(settings.folder, "train")]) == {}
     assert "train: 9 records, 3 identities" in capsys.readouterr().out
     people = {}
@@ -211,14 +211,14 @@ def test_command_writes_readable_records(tmp_path, capsys, file_format):
     np.testing.assert_array_equal(record["attributes"], synthetic_faces.attributes(scene))
     assert record["expression"] == scene["expression"]
 
-    command(tmp_path / "again")
+    run(tmp_path / "again")
     for path in (tmp_path / "faces").glob("synthetic_faces-*"):
         if file_format == "tfrecord":  # same seed and size, same bytes
             assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
 def test_regions_are_stored_without_loss(tmp_path):
-    synthetic_faces.generate(
+    embedded.generate(
         tmp_path / "faces", size=SIZE, train_identities=1, test_identities=1, images_per_identity=1, seed=9
     )
     stored = records.open_split(tmp_path / "faces", "test")[0]["regions"]
@@ -228,13 +228,13 @@ def test_regions_are_stored_without_loss(tmp_path):
 
 def test_what_a_user_can_get_wrong_is_one_line(tmp_path, capsys):
     with pytest.raises(UserError, match=r"--size=300.*256"):
-        synthetic_faces.generate(tmp_path / "a", size=300)
+        embedded.generate(tmp_path / "a", size=300)
     with pytest.raises(UserError, match="--test_identities=0"):
-        synthetic_faces.generate(tmp_path / "a", test_identities=0)
+        embedded.generate(tmp_path / "a", test_identities=0)
     with pytest.raises(UserError, match="exists already"):
-        synthetic_faces.generate(tmp_path)
+        embedded.generate(tmp_path)
     for argv, message in (([], "--out is missing"), (["--sheet=faces.gif"], ".png")):
         with pytest.raises(SystemExit) as exit_:
-            synthetic_faces.main(argv)
+            command.main(argv)
         error = capsys.readouterr().err
         assert exit_.value.code == 2 and message in error and error.count("\n") == 1

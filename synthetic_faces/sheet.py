@@ -1,19 +1,15 @@
 """One picture of what is in the data set: people, expressions, poses, labels."""
 
-import io
-import os
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data_prep import synthetic_faces
-from data_prep.face_renderer import scenes
-from data_prep.face_renderer.appearance import REGIONS
-from facejax import paths
-from facejax.errors import UserError
-from facejax.files import write_atomically
+from synthetic_faces import scenes
+from synthetic_faces.appearance import REGIONS
+from synthetic_faces.drawing import draw
 
-_CELL, _GAP, _CAPTION = 116, 4, 15
+_CELL, _GAP, _CAPTION, _MARGIN = 116, 4, 15, 96
 _COLUMNS = 7
 _PLAIN = dict(hat=0.0, brim=0.0, glasses=0.0, mask=0.0, hand=0.0, card=0.0, offset=np.zeros(2), extent=23.5)
 REGION_COLOURS = dict(
@@ -41,19 +37,14 @@ def _with_landmarks(image: Image.Image, landmarks: np.ndarray, visibility: np.nd
     return image
 
 
-def write(path: str | os.PathLike, *, seed: int = 0) -> None:
-    """Draws the sheet and writes it to `path` (PNG or JPEG).
+def sheet(seed: int = 0) -> Image.Image:
+    """Rows of faces: people, expressions, poses, faces with their landmarks, and their regions."""
+    return _laid_out(_rows(seed))
 
-    Raises:
-      UserError: `path` has another ending, or its folder does not exist.
-    """
-    path = paths.resolve(path, "--sheet")
-    in_a_folder = paths.is_url(path) or path.parent.is_dir()
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg") or not in_a_folder:
-        raise UserError(f"--sheet={path}: must be a .png or .jpg file in a folder that exists")
-    styles = {
-        scenes.identity(seed, i)["style"]: i for i in reversed(range(60))
-    }  # hair style -> first person who has it
+
+def _rows(seed: int) -> list[tuple[str, Sequence[str], list[dict]]]:
+    """Title, captions ("": none) and scenes of each row."""
+    styles = {scenes.identity(seed, i)["style"]: i for i in reversed(range(60))}  # hair style -> first who has it
     plain = [i for i in range(60) if i not in styles.values()]
     people = [*styles.values(), *plain][: 2 * _COLUMNS]
     faces = [scenes.scene(seed, i, 1) | dict(mask=0.0, hand=0.0, card=0.0) for i in people]
@@ -66,35 +57,35 @@ def write(path: str | os.PathLike, *, seed: int = 0) -> None:
     poses = [f"{yaw:+.0f}, {pitch:+.0f}, {roll + 0:+.0f}" for yaw, pitch, roll in turns]
     rows.append(("yaw, pitch, roll", poses, [_posed(seed, styles.get("bob", 0), pose=turn) for turn in turns]))
     labelled = [scenes.scene(seed, i, 2) for i in plain[:_COLUMNS]]
-    rows.append(("landmarks", "", labelled))
-    rows.append(("regions", "", labelled))
+    return [*rows, ("landmarks", "", labelled), ("regions", "", labelled)]
 
-    size = 2 * _CELL  # drawn at twice the size, then reduced: smooth edges
-    drawn = synthetic_faces.draw([face for *_, faces in rows for face in faces], size)
-    margin = 96
-    width = margin + _COLUMNS * (_CELL + _GAP) + _GAP
+
+def _laid_out(rows) -> Image.Image:
+    pictures = iter(_pictures(rows))
+    width = _MARGIN + _COLUMNS * (_CELL + _GAP) + _GAP
     heights = [_CELL + _GAP + (_CAPTION if captions else 0) for _, captions, _ in rows]
     canvas = Image.new("RGB", (width, sum(heights) + _GAP), (250, 250, 250))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
-    palette = np.array([REGION_COLOURS[name] for name in REGIONS], np.uint8)
-    top, k = _GAP, 0
+    top = _GAP
     for (title, captions, faces), height in zip(rows, heights, strict=True):
-        pen.text((margin - 8, top + _CELL // 2), title, fill=(60, 60, 60), font=font, anchor="rm")
+        pen.text((_MARGIN - 8, top + _CELL // 2), title, fill=(60, 60, 60), font=font, anchor="rm")
         for column in range(len(faces)):
-            picture = Image.fromarray(drawn["image"][k])
-            if title == "landmarks":
-                picture = _with_landmarks(picture, drawn["landmarks"][k], drawn["visibility"][k])
-            if title == "regions":
-                picture = Image.fromarray(palette[drawn["regions"][k]])
-            left = margin + column * (_CELL + _GAP)
-            canvas.paste(picture.resize((_CELL, _CELL), Image.Resampling.BOX), (left, top))
+            left = _MARGIN + column * (_CELL + _GAP)
+            canvas.paste(next(pictures).resize((_CELL, _CELL), Image.Resampling.BOX), (left, top))
             if captions:
-                at = (left + _CELL // 2, top + _CELL + _CAPTION // 2)
-                pen.text(at, captions[column], fill=(60, 60, 60), font=font, anchor="mm")
-            k += 1
+                middle = (left + _CELL // 2, top + _CELL + _CAPTION // 2)
+                pen.text(middle, captions[column], fill=(60, 60, 60), font=font, anchor="mm")
         top += height
-    if path.suffix.lower() == ".png":  # 64 steps a channel: two thirds of the bytes, no difference to the eye
-        canvas = Image.fromarray(np.asarray(canvas) // 4 * 4 + 2)
-    encoded = io.BytesIO()
-    canvas.save(encoded, Image.registered_extensions()[path.suffix.lower()], optimize=True)
-    write_atomically(path, encoded.getvalue())
+    return canvas
+
+
+def _pictures(rows) -> Iterator[Image.Image]:
+    """The faces of all rows, one after the other."""
+    drawn = draw([face for *_, faces in rows for face in faces], 2 * _CELL)  # then reduced: smooth edges
+    palette = np.array([REGION_COLOURS[name] for name in REGIONS], np.uint8)
+    titles = [title for title, _, faces in rows for _ in faces]
+    for k, title in enumerate(titles):
+        picture = Image.fromarray(palette[drawn["regions"][k]] if title == "regions" else drawn["image"][k])
+        if title == "landmarks":
+            picture = _with_landmarks(picture, drawn["landmarks"][k], drawn["visibility"][k])
+        yield picture

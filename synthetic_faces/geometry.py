@@ -8,7 +8,7 @@ made from these same numbers, which is what keeps labels and pictures together.
 import jax
 import jax.numpy as jnp
 
-from data_prep.face_renderer.scenes import ACTION_UNITS
+from synthetic_faces.scenes import ACTION_UNITS
 
 FAR = 60.0
 
