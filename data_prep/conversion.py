@@ -32,10 +32,10 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tqdm import tqdm
 
-from data_prep import face_detection, pictures, sources
+from data_prep import pictures, sources
 from data_prep.sources import printable
 from facejax import paths, processors
-from facejax.data import few_shot, records
+from facejax.data import face_detection, few_shot, records
 from facejax.data.records import Skipped
 from facejax.errors import UserError, report_user_errors
 from facejax.files import named_write_errors
@@ -45,7 +45,6 @@ PEOPLE = {"identity": tfds.features.Scalar(np.int64), "name": tfds.features.Text
 
 _SHOWN = 10  # skipped files that the summary prints
 _SHOWN_CLASSES = 50
-_MAX_CROP = 4  # of a detector's box
 _FEW = 10_000  # images that one process converts sooner than others start
 
 
@@ -393,9 +392,7 @@ def _change(dataset: Dataset, args: argparse.Namespace) -> pictures.Change:
     crop, align = getattr(args, "crop", None), getattr(args, "align", False)
     if crop is not None and align:
         raise UserError("--crop and --align cannot both be: alignment cuts the face out")
-    if crop is not None and dataset.finds_faces and not 1 <= crop <= _MAX_CROP:
-        raise UserError(f"--crop={crop:g}: must be 1 (the longer side of the face's box) to {_MAX_CROP} times as long")
-    if crop is not None and crop < 0:
+    if crop is not None and crop < 0 and not dataset.finds_faces:
         raise UserError(f"--crop={crop}: the margin must not be negative")
     if args.size < 0:
         raise UserError(f"--size={args.size}: must be a number of pixels")

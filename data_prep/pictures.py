@@ -8,15 +8,14 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data_prep.face_detection import Face
-from facejax.data import images
-from facejax.data.align import onto_template, warp
+from facejax.data import face_detection, images
+from facejax.data.align import onto_template, warp, warp_smoothly
+from facejax.data.face_detection import Face
 
 MAX_BYTES = 256 << 20
 JPEG_QUALITY = 95
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_MAX_FINER = 32
 _UNMOVED = np.eye(2, 3)
 _PNG_END = b"IEND\xaeB`\x82"
 
@@ -184,7 +183,7 @@ def _change_geometry(rgb: np.ndarray, change: Change, box, points) -> tuple[np.n
             raise ValueError("has no five points to align it by")
         side = change.size or 112
         matrix = onto_template(points, side)
-        return (_warp_smoothly if change.smooth else warp)(rgb, matrix, side), matrix
+        return (warp_smoothly if change.smooth else warp)(rgb, matrix, side), matrix
     matrix = _UNMOVED.copy()
     if change.crop is not None or change.square is not None:
         if box is None:
@@ -193,9 +192,7 @@ def _change_geometry(rgb: np.ndarray, change: Change, box, points) -> tuple[np.n
             left, top, right, bottom = _widened(box, change.crop, rgb.shape)
             rgb = rgb[top:bottom, left:right]
         else:
-            left, top, side = _square(box, change.square)
-            rows, columns = np.arange(top, top + side), np.arange(left, left + side)
-            rgb = rgb[np.ix_(rows.clip(0, rgb.shape[0] - 1), columns.clip(0, rgb.shape[1] - 1))]
+            rgb, (left, top) = face_detection.cut_square(rgb, box, change.square)
         matrix[:, 2] = -left, -top
     height, width = rgb.shape[:2]
     longer = max(height, width)
@@ -204,23 +201,6 @@ def _change_geometry(rgb: np.ndarray, change: Change, box, points) -> tuple[np.n
         rgb = cv2.resize(rgb, new, interpolation=cv2.INTER_AREA)
         matrix = np.diag([new[0] / width, new[1] / height]) @ matrix
     return rgb, matrix
-
-
-def _warp_smoothly(rgb: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
-    """`warp`, at a multiple of the size that keeps the image's resolution, of which squares are averaged."""
-    finer = min(_MAX_FINER, max(1, round(1 / np.sqrt(np.linalg.det(matrix[:, :2])))))
-    fine = matrix * finer
-    fine[:, 2] += (finer - 1) / 2  # a point is at the centre of its pixel
-    return cv2.resize(warp(rgb, fine, finer * side), (side, side), interpolation=cv2.INTER_AREA)
-
-
-def _square(box, factor: float) -> tuple[int, int, int]:
-    x1, y1, x2, y2 = (float(value) for value in box)
-    if not np.isfinite(box).all():
-        raise ValueError(f"its box {[x1, y1, x2, y2]} is none")
-    side = max(1, round(factor * max(x2 - x1, y2 - y1)))
-    images.check_size(side, side)
-    return round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2), side
 
 
 def _widened(box, margin: float, shape) -> tuple[int, int, int, int]:

@@ -9,12 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from facejax.data.images import SUFFIXES
 from facejax.errors import UserError
-
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif",
-    ".jp2", ".heic", ".heif",
-)  # fmt: skip
 
 
 def inside(source: Path, name: str) -> str:
@@ -167,7 +163,7 @@ def _image_names(source: Path, folder: str, above: frozenset[str]) -> Iterator[s
         name = f"{folder}/{entry.name}" if folder else entry.name
         if _is_folder(entry):
             yield from _image_names(source, name, above | {real})
-        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+        elif entry.name.lower().endswith(SUFFIXES):
             yield name
 
 

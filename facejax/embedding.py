@@ -69,7 +69,7 @@ def parts(
     Raises:
       UserError: an image cannot be read, and `unreadable` is None.
     """
-    runner = _Runner(encoder, _batch_size(len(sources) if faces is None else BATCH), flip)
+    runner = _Runner(encoder, _batch_size(len(sources)), flip)
     squares = _squares(sources, faces or encoder.fit, unreadable or _stop(sources))
     running: collections.deque = collections.deque()
     with tqdm.tqdm(total=len(sources), desc="features", unit=" images", delay=3) as progress:

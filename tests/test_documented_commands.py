@@ -131,6 +131,7 @@ BENCHMARKS = {
     "python -m benchmarks.views": Run((), ("fra_r50:demo",)),
     "python -m benchmarks.input_pipeline": Run((), ("TFRecord",), append="--images=64 --repeats=1"),
     "python -m benchmarks.patch_sampling": Run((), ("gradient in both",), append="--batch=1 --points=4"),
+    "python -m benchmarks.embedding": Run((), ("one at a time",), append="--images=12 --width=4 --size=16"),
     "python -m benchmarks.templates": Run(
         (), ("scores of the pairs",), append="--images=200 --templates=20 --pairs=2000 --dimensions=16"
     ),

@@ -9,6 +9,8 @@ TEMPLATE_112 = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 
+_MAX_FINER = 32
+
 
 def align(image: np.ndarray, five_points: np.ndarray, size: int = 112) -> np.ndarray:
     """A face on the template of recognition: rotated, scaled and shifted by its points, black where the image ends.
@@ -70,6 +72,14 @@ def onto_template(points: np.ndarray, size: int = 112) -> np.ndarray:
 def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     """An image [H, W, 3] under a matrix [2, 3], bilinear: [size, size, 3]."""
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+
+
+def warp_smoothly(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """`warp`, at a multiple of the size that keeps the image's resolution, of which squares are averaged."""
+    finer = min(_MAX_FINER, max(1, round(1 / np.sqrt(np.linalg.det(matrix[:, :2])))))
+    fine = matrix * finer
+    fine[:, 2] += (finer - 1) / 2  # a point is at the centre of its pixel
+    return cv2.resize(warp(image, fine, finer * size), (size, size), interpolation=cv2.INTER_AREA)
 
 
 def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:

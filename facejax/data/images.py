@@ -8,6 +8,10 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+SUFFIXES = (  # of the names of image files, in lower case
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif",
+    ".jp2", ".heic", ".heif",
+)  # fmt: skip
 MAX_PIXELS = 1 << 26  # 8192 x 8192; more is taken for a decompression bomb
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -16,10 +16,10 @@ import pytest
 from lookalikes import convert, files, jpeg, png, put, read
 from random_inputs import generator
 
-from data_prep import conversion, face_detection, image_folder, pictures, voxceleb
-from data_prep.face_detection import NO_FACE, Finder
+from data_prep import conversion, image_folder, pictures, voxceleb
 from data_prep.pictures import Change
-from facejax.data import align, images, records
+from facejax.data import align, face_detection, images, records
+from facejax.data.face_detection import NO_FACE, Finder
 from facejax.errors import UserError
 
 # Rendered: synthetic_faces.scene(0, person, image) at 224 px, with its true points.

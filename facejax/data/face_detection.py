@@ -16,9 +16,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from facejax.data import images
 from facejax.errors import UserError
 
 NO_FACE = "no face was found"
+MAX_CROP = 4  # times the longer side of a face's box
 
 _LONGER_SIDE = 1024  # pixels; in a larger picture faces are looked for when it has been shrunk to this
 _SCORE = 0.7  # YuNet's, from which on it is a face; MTCNN has the same
@@ -143,6 +145,30 @@ def _yunet(weights: str) -> Detector:
     return find
 
 
+def cut_square(rgb: np.ndarray, box, factor: float) -> tuple[np.ndarray, tuple[int, int]]:
+    """A square around the middle of a face's box, `factor` times as long as its longer side.
+
+    Args:
+      rgb: uint8 [H, W, 3]; where it ends, its border is repeated.
+      box: x1, y1, x2, y2 in pixels.
+      factor: 1 and more.
+
+    Returns:
+      uint8 [S, S, 3], and (left, top) of the square in the picture.
+
+    Raises:
+      ValueError: the box is not one of numbers, or the square is too large.
+    """
+    x1, y1, x2, y2 = (float(value) for value in box)
+    if not np.isfinite(box).all():
+        raise ValueError(f"its box {[x1, y1, x2, y2]} is none")
+    side = max(1, round(factor * max(x2 - x1, y2 - y1)))
+    images.check_size(side, side)
+    left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
+    rows, columns = np.arange(top, top + side), np.arange(left, left + side)
+    return rgb[np.ix_(rows.clip(0, rgb.shape[0] - 1), columns.clip(0, rgb.shape[1] - 1))], (left, top)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --align, --crop, --faces and --detector."""
     parser.add_argument("--align", action="store_true", help="lay faces on the 112 px recognition template (or --size)")
@@ -159,6 +185,10 @@ def finder(args: argparse.Namespace) -> Finder | None:
     Raises:
       UserError: they contradict each other, or the detector is missing.
     """
+    if args.crop is not None and args.align:
+        raise UserError("--crop and --align cannot both be: alignment cuts the face out")
+    if args.crop is not None and not 1 <= args.crop <= MAX_CROP:
+        raise UserError(f"--crop={args.crop:g}: must be 1 (the longer side of the face's box) to {MAX_CROP} times that")
     if not args.align and args.crop is None:
         if given := [f"--{name}" for name in ("faces", "detector") if getattr(args, name) is not None]:
             raise UserError(f"{given[0]} wants --align or --crop too")

@@ -6,7 +6,7 @@ import sys
 import cv2
 import numpy as np
 
-from data_prep import face_detection
+from facejax.data import face_detection
 
 COLOUR = (0, 255, 0)
 PLACES = {

@@ -1,0 +1,47 @@
+"""The squares of a photo that are embedded: the whole of it, or the faces that are found there."""
+
+import numpy as np
+
+from facejax import embedding
+from facejax.data.align import onto_template, warp_smoothly
+from facejax.data.face_detection import Face, Finder, cut_square
+from facejax.embedding import Source
+from facejax.encoder import Encoder
+
+
+class FaceCutter:
+    """Makes squares uint8 [S, S, 3] of a photo, as an encoder takes them.
+
+    Args:
+      encoder: S is its `preprocessing.size`.
+      finder: of faces; None: the whole photo is fitted.
+      crop: a face is cut out as a square, so many times as long as its box, and fitted; None: it is aligned to the
+        template of recognition, at S px.
+
+    Attributes:
+      boxes: of the faces that were found, by photo.
+    """
+
+    def __init__(self, encoder: Encoder, finder: Finder | None = None, crop: float | None = None):
+        self.encoder, self.finder, self._crop = encoder, finder, crop
+        self.boxes: dict[Source, list[np.ndarray]] = {}
+
+    def __call__(self, source: Source) -> list[np.ndarray]:
+        """The squares of a photo, given by its path; the largest face first.
+
+        Raises:
+          ValueError: it cannot be read, is not an image, or has no face.
+        """
+        if self.finder is None:
+            return self.encoder.fit(source)
+        rgb = embedding.decode(source)
+        faces = self.finder(rgb)
+        self.boxes[source] = [face.box for face in faces]
+        return [self._cut(rgb, face) for face in faces]
+
+    def _cut(self, rgb: np.ndarray, face: Face) -> np.ndarray:
+        preprocessing = self.encoder.preprocessing
+        if self._crop is None:
+            return warp_smoothly(rgb, onto_template(face.points, preprocessing.size), preprocessing.size)
+        square, _ = cut_square(rgb, face.box, self._crop)
+        return preprocessing.fit_to_square(square)
