@@ -146,7 +146,7 @@ def compare_training_input(source: Path, work: Path, names: list[str], repeats: 
     def make_views(key, batch):
         keys = jax.random.split(key)
         return [
-            views.make_view(k, batch["image"], batch["size"], **common, **recipe)
+            views.make_view(k, batch["image"], batch["size"], views.View(**common, **recipe))
             for k, recipe in zip(keys, recipes, strict=True)
         ]
 

@@ -84,7 +84,10 @@ def measure(config, batch_size):
 
     def both(key, images, sizes):
         keys = jax.random.split(key)
-        return [views.make_view(k, images, sizes, **common, **recipe) for k, recipe in zip(keys, recipes, strict=True)]
+        return [
+            views.make_view(k, images, sizes, views.View(**common, **recipe))
+            for k, recipe in zip(keys, recipes, strict=True)
+        ]
 
     start = time.perf_counter()
     compiled = jax.jit(both).lower(jax.random.key(0), images, sizes).compile()

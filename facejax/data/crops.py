@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from facejax.errors import UserError
 
-_TRIES = 10  # torchvision's
+TRIES = 10  # torchvision's
 
 
 def random_boxes(key, sizes, *, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3)):
@@ -29,26 +29,46 @@ def random_boxes(key, sizes, *, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3)):
       Top, left, height, width: int32 [N, 4].
     """
     height, width = sizes[:, 0].astype(jnp.int32), sizes[:, 1].astype(jnp.int32)
-    draws = jax.random.uniform(key, (len(sizes), 2 * _TRIES + 2))  # one call, as each costs compile time
-    area_draw, ratio_draw, corner_draw = jnp.split(draws, (_TRIES, 2 * _TRIES), axis=1)
-    area = (height * width)[:, None] * (scale[0] + (scale[1] - scale[0]) * area_draw)
-    aspect = ratio[0] * (ratio[1] / ratio[0]) ** ratio_draw
-    box_width = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
-    box_height = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
+    draws = jax.random.uniform(key, (len(sizes), 2 * TRIES + 2))  # one call, as each costs compile time
+    draws, corner_draw = jnp.split(draws, (2 * TRIES,), axis=1)
+    box_width, box_height = propose_sides(draws, (height * width)[:, None], scale=scale, ratio=ratio)
     fits = (box_width > 0) & (box_width <= width[:, None]) & (box_height > 0) & (box_height <= height[:, None])
-    first = jnp.argmax(fits, axis=1)[:, None]
 
     narrow, wide = width < ratio[0] * height, width > ratio[1] * height
     central_height = jnp.where(narrow, jnp.round(width / ratio[0]).astype(jnp.int32), height)
     central_width = jnp.where(wide, jnp.round(height * ratio[1]).astype(jnp.int32), width)
 
     any_fits = fits.any(axis=1)
-    box_height = jnp.where(any_fits, jnp.take_along_axis(box_height, first, axis=1)[:, 0], central_height)
-    box_width = jnp.where(any_fits, jnp.take_along_axis(box_width, first, axis=1)[:, 0], central_width)
+    box_height = jnp.where(any_fits, first_of(box_height, fits), central_height)
+    box_width = jnp.where(any_fits, first_of(box_width, fits), central_width)
     room = jnp.stack([height - box_height, width - box_width], axis=1)
     drawn = jnp.floor(corner_draw * (room + 1)).astype(jnp.int32)
     corner = jnp.where(any_fits[:, None], drawn, room // 2)
     return jnp.concatenate([corner, box_height[:, None], box_width[:, None]], axis=1)
+
+
+def propose_sides(draws, area, *, scale, ratio):
+    """Sides of `TRIES` boxes an image, as torchvision draws them for crops and for erasing.
+
+    Args:
+      draws: uniform in [0, 1), [N, 2 TRIES].
+      area: of the whole image, a number or [N, 1].
+      scale: smallest and largest fraction of it.
+      ratio: smallest and largest first side / second side, which is log-uniform.
+
+    Returns:
+      First and second sides, int32 [N, TRIES] each; they need not fit into the image.
+    """
+    area_draw, ratio_draw = jnp.split(draws, 2, axis=1)
+    area = area * (scale[0] + (scale[1] - scale[0]) * area_draw)
+    aspect = ratio[0] * (ratio[1] / ratio[0]) ** ratio_draw
+    sides = jnp.sqrt(area * aspect), jnp.sqrt(area / aspect)
+    return tuple(jnp.round(side).astype(jnp.int32) for side in sides)
+
+
+def first_of(values, fits):
+    """The first of the values [N, TRIES] of each image where it fits, [N]; any where none does."""
+    return jnp.take_along_axis(values, jnp.argmax(fits, axis=1)[:, None], axis=1)[:, 0]
 
 
 def crop_and_resize(images, boxes, *, size, method="bilinear", mirrored=None):
@@ -85,24 +105,6 @@ def crop_and_resize(images, boxes, *, size, method="bilinear", mirrored=None):
         images = jnp.clip(images, 0.0, 1.0)
     images = jnp.einsum("nyh,nhxc->nyxc", rows, images, precision=jax.lax.Precision.HIGH)
     return jnp.clip(images, 0.0, 1.0)
-
-
-def random_resized_crop(key, images, sizes, *, size, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3), method="bilinear"):
-    """Cut a random box out of each image and resample it to a square: torchvision's `RandomResizedCrop`.
-
-    Args:
-      key: random key.
-      images: uint8, or float in [0, 1]: [N, H, W, C].
-      sizes: valid height and width of each image, int [N, 2].
-      size: side of the result, pixels.
-      scale: smallest and largest share of the area.
-      ratio: smallest and largest width / height.
-      method: "bilinear" or "bicubic".
-
-    Returns:
-      float32 [N, size, size, C], in [0, 1].
-    """
-    return crop_and_resize(images, random_boxes(key, sizes, scale=scale, ratio=ratio), size=size, method=method)
 
 
 def resize(images, sizes, *, size, method="bilinear"):

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-_TRIES = 10  # torchvision's
+from facejax.data.crops import TRIES, first_of, propose_sides
 
 
 def random_erasing(key, images, *, probability=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0.0):
@@ -25,15 +25,11 @@ def random_erasing(key, images, *, probability=0.5, scale=(0.02, 0.33), ratio=(0
       float [N, H, W, C].
     """
     count, height, width, _ = images.shape
-    draws = jax.random.uniform(key, (count, 2 * _TRIES + 3))  # one call, as each costs compile time
-    area_draw, ratio_draw, rest = jnp.split(draws, (_TRIES, 2 * _TRIES), axis=1)
-    area = height * width * (scale[0] + (scale[1] - scale[0]) * area_draw)
-    aspect = ratio[0] * (ratio[1] / ratio[0]) ** ratio_draw
-    tall = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
-    wide = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
+    draws = jax.random.uniform(key, (count, 2 * TRIES + 3))  # one call, as each costs compile time
+    draws, rest = jnp.split(draws, (2 * TRIES,), axis=1)
+    tall, wide = propose_sides(draws, height * width, scale=scale, ratio=ratio)
     fits = (tall < height) & (wide < width)
-    first = jnp.argmax(fits, axis=1)[:, None]
-    tall, wide = (jnp.take_along_axis(side, first, axis=1)[:, 0] for side in (tall, wide))
+    tall, wide = first_of(tall, fits), first_of(wide, fits)
     top = jnp.floor(rest[:, 0] * (height - tall + 1))
     left = jnp.floor(rest[:, 1] * (width - wide + 1))
     chosen = fits.any(axis=1) & (rest[:, 2] < probability)

@@ -1,6 +1,6 @@
 """Margin softmax over very many classes, whose weight rows are split over devices."""
 
-import functools
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -10,6 +10,23 @@ from jax.sharding import PartitionSpec
 from facejax.losses.arguments import as_float, check_dtype, check_shape
 
 
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Which rows of the weights are classes, where they lie and how many take part.
+
+    Attributes:
+      num_classes: rows from here on are padding, and no classes; None: all are classes.
+      axis: mesh axis that the rows are split over; the mesh is that of `jax.set_mesh`. Rows must divide. If it is not
+        the axis `data` of the batch, examples stay split over `data`.
+      sampled: fraction of the rows that take part (partial FC): those of the right classes, and others at random. Each
+        part of the rows must then have N * M of them or more.
+    """
+
+    num_classes: int | None = None
+    axis: str | None = None
+    sampled: float = 1.0
+
+
 def margin_softmax(
     embeddings: jax.typing.ArrayLike,
     weights: jax.typing.ArrayLike,
@@ -17,16 +34,14 @@ def margin_softmax(
     shares: jax.typing.ArrayLike,
     logits: Callable,
     *,
-    num_classes: int | None = None,
-    axis: str | None = None,
-    sampled: float = 1.0,
+    rows: Rows = Rows(),
     rng: jax.Array | None = None,
 ) -> jax.Array:
     """Softmax cross-entropy of `logits(embeddings, weights, labels)`, such as `cosface`, computed where the rows lie.
 
-    With `axis`, each device holds a part of the rows and computes the logits of its classes only; the devices then
+    With `rows.axis`, each device holds a part of the rows and computes the logits of its classes only; the devices then
     agree on the largest logit, and on the sum of exponentials and the logit of the right classes: two reductions of a
-    few numbers an example. Nothing of size [N, C] is ever gathered. Without `axis` the same is computed in one place.
+    few numbers an example. Nothing of size [N, C] is ever gathered. Without it the same is computed in one place.
 
     Args:
       embeddings: [N, D].
@@ -34,18 +49,14 @@ def margin_softmax(
       labels: integer [N, M], the M right classes of each example: 1, or 2 after mixup.
       shares: [N, M], how much of each; they sum to 1.
       logits: `(embeddings, weights, soft labels [N, C']) -> [N, C']`.
-      num_classes: rows from here on are padding, and no classes.
-      axis: mesh axis that the rows are split over; the mesh is that of `jax.set_mesh`. Rows must divide. If it is not
-        the axis `data` of the batch, examples stay split over `data`.
-      sampled: share of the rows that take part (partial FC): those of the right classes, and others at random. Each
-        part of the rows must then have N * M of them or more.
-      rng: random key for `sampled` below 1.
+      rows: which rows of the weights are classes, where they lie and how many take part.
+      rng: random key for `rows.sampled` below 1.
 
     Returns:
       A float32 loss for each example, [N]; NaN where a label is no class.
 
     Raises:
-      ValueError: a shape is not as above, or `sampled` is too small or without `rng`.
+      ValueError: a shape is not as above, or `rows.sampled` is too small or without `rng`.
       TypeError: integers in the place of floats, or the reverse.
 
     Source: the sharding and sampling of An et al., "Partial FC: training 10 million identities on a single machine",
@@ -64,49 +75,46 @@ def margin_softmax(
     check_shape("labels", labels, "N, M", N=n)
     check_dtype("labels", labels, jnp.integer)
     shares = as_float("shares", shares, "N, M", N=n, M=labels.shape[1])
-    mesh = jax.sharding.get_abstract_mesh()
+    mesh, axis = jax.sharding.get_abstract_mesh(), rows.axis
     parts = mesh.shape[axis] if axis in mesh.axis_names else 1
-    batch_parts = mesh.shape["data"] if parts > 1 and axis != "data" and "data" in mesh.axis_names else 1
-    rows = len(weights) // parts
-    keep = rows if sampled >= 1 else round(rows * sampled)
+    examples_axis = "data" if axis != "data" and "data" in mesh.axis_names else None
+    most_labels = labels.size // (mesh.shape["data"] if parts > 1 and examples_axis else 1)
+    each = len(weights) // parts
+    keep = each if rows.sampled >= 1 else round(each * rows.sampled)
     if len(weights) % parts:
         raise ValueError(f"weights: {len(weights)} rows cannot be split over {parts} devices")
-    if keep < rows and (rng is None or keep < labels.size // batch_parts):
+    if keep < each and (rng is None or keep < most_labels):
         raise ValueError(
-            f"sampled: {sampled} keeps {keep} rows of {rows} on a device; it needs rng, and at least as many rows as "
-            f"there are labels ({labels.size // batch_parts})"
+            f"sampled: {rows.sampled} keeps {keep} rows of {each} on a device; it needs rng, and at least as many rows "
+            f"as there are labels ({most_labels})"
         )
-    part = functools.partial(
-        _loss_of_part,
-        logits,
-        num_classes or len(weights),
-        keep,
-        rng if keep < rows else None,
-        axis if parts > 1 else None,
-    )
+    num_classes, axis = rows.num_classes or len(weights), axis if parts > 1 else None
+
+    def part(embeddings, weights, labels, shares):
+        classes = jnp.arange(each) + (each * jax.lax.axis_index(axis) if axis else 0)
+        if keep < each:
+            chosen = _sample_rows(jax.random.fold_in(rng, classes[0]), classes, labels, num_classes, keep)
+            weights, classes = weights[chosen], classes[chosen]
+        target = jnp.sum(shares[..., None] * (labels[..., None] == classes), axis=1)
+        scores = jnp.where(classes < num_classes, logits(embeddings, weights, target), -1e30)
+        known = jnp.all((labels >= 0) & (labels < num_classes), axis=1)
+        return jnp.where(known, _cross_entropy(scores, target, axis), jnp.nan)
+
     if parts == 1:
         return part(embeddings, weights, labels, shares)
-    batch = PartitionSpec("data" if axis != "data" and "data" in mesh.axis_names else None)
-    rows_split = PartitionSpec(axis)
-    return jax.shard_map(part, in_specs=(batch, rows_split, batch, batch), out_specs=batch)(
+    batch = PartitionSpec(examples_axis)
+    return jax.shard_map(part, in_specs=(batch, PartitionSpec(axis), batch, batch), out_specs=batch)(
         embeddings, weights, labels, shares
     )
 
 
-def _loss_of_part(logits, num_classes, keep, rng, axis, embeddings, weights, labels, shares):
-    rows = len(weights)
-    classes = jnp.arange(rows) + (rows * jax.lax.axis_index(axis) if axis else 0)
-    if rng is not None:
-        chosen = _sample_rows(jax.random.fold_in(rng, classes[0]), classes, labels, num_classes, keep)
-        weights, classes = weights[chosen], classes[chosen]
-    target = jnp.sum(shares[..., None] * (labels[..., None] == classes), axis=1)
-    scores = jnp.where(classes < num_classes, logits(embeddings, weights, target), -1e30)
+def _cross_entropy(scores, target, axis):
+    """Softmax cross-entropy [N] of the scores [N, C] of a part of the classes, all parts along the axis together."""
     largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1))
     largest = jax.lax.pmax(largest, axis) if axis else largest
     sums = jnp.stack([jnp.sum(jnp.exp(scores - largest[:, None]), axis=-1), jnp.sum(target * scores, axis=-1)])
     exponentials, right = jax.lax.psum(sums, axis) if axis else sums
-    known = jnp.all((labels >= 0) & (labels < num_classes), axis=1)
-    return jnp.where(known, jnp.log(exponentials) + largest - right, jnp.nan)
+    return jnp.log(exponentials) + largest - right
 
 
 def _sample_rows(rng, classes, labels, num_classes, keep):

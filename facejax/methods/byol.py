@@ -83,15 +83,8 @@ class BYOL(Method):
 
     def _view(self, key, batch, name):
         config = self.config
-        return views.make_view(
-            key,
-            batch["image"],
-            batch["size"],
-            size=config.image_size,
-            mean=config.mean,
-            std=config.std,
-            **config[name],
-        )
+        recipe = views.View(size=config.image_size, mean=config.mean, std=config.std, **config[name])
+        return views.make_view(key, batch["image"], batch["size"], recipe)
 
     def update(self, state: TrainState, views: tuple[jax.Array, jax.Array], rng: jax.Array):
         """One step of LARS on given views (normalised, [B, S, S, 3] each), then the target follows."""

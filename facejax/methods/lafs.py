@@ -137,12 +137,11 @@ class LAFS(Method):
 
     def _crop(self, rng, batch, name):
         """A random crop of every image, plain and coloured, both normalised: two arrays [B, S, S, 3]."""
-        settings = dict(self.config[name])
-        geometry = {key: settings.pop(key) for key in ("size", "crop_scale", "flip", "method")}
+        recipe = views.View(**self.config[name])
         crop_rng, color_rng = jax.random.split(rng)
-        plain = views.make_view(crop_rng, batch["image"], batch["size"], **geometry)
-        colored = views.distort(color_rng, plain, **settings)
-        return self._normalize(plain), self._normalize(colored)
+        plain = views.crop(crop_rng, batch["image"], batch["size"], recipe)
+        colored = views.distort(color_rng, plain, recipe)
+        return tuple(photometry.normalize(crop, self.config.mean, self.config.std) for crop in (plain, colored))
 
     def _grid(self, images):
         batch, count = images.shape[:2]
@@ -213,9 +212,6 @@ class LAFS(Method):
             params["landmark_network"] = landmark_network["params"]
             statistics["batch_stats"] = {"landmark_network": landmark_network["batch_stats"]}
         return {"params": params, **statistics}
-
-    def _normalize(self, images):
-        return photometry.normalize(images, self.config.mean, self.config.std)
 
 
 def disturb(rng: jax.Array, points: jax.Array, *, noise: float, kept: int | None = None) -> jax.Array:

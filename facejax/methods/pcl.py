@@ -121,7 +121,7 @@ class PCL(Method):
         }
 
     def _augment(self, key, images):
-        return views.distort(key, images, **self.config.augmentation)
+        return views.distort(key, images, views.Distortion(**self.config.augmentation))
 
     def _mixing(self, key, anchors, negatives):
         mix_key, order_key = jax.random.split(key)

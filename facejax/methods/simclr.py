@@ -19,10 +19,8 @@ class SimCLR(PCL):
     def face_inputs(self, key, images, sizes) -> dict[str, jax.Array]:
         """Two random views of each image, `views` [2, N, S, S, 3]."""
         config = self.config
-        pair = [
-            views.make_view(view_key, images, sizes, size=config.image_size, **config.view, **config.augmentation)
-            for view_key in jax.random.split(key)
-        ]
+        recipe = views.View(size=config.image_size, **config.view, **config.augmentation)
+        pair = [views.make_view(view_key, images, sizes, recipe) for view_key in jax.random.split(key)]
         return {"views": jnp.stack(pair)}
 
     def face_loss(self, params, statistics, inputs):

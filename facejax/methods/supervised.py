@@ -11,7 +11,7 @@ from facejax import adamw, losses, schedules
 from facejax.architectures.part_fvit import PartFViT
 from facejax.data import crops, erasing, mixup, photometry, rand_augment, views
 from facejax.interop import pretrained
-from facejax.losses.sharded_softmax import margin_softmax
+from facejax.losses.sharded_softmax import Rows, margin_softmax
 from facejax.methods.collapse import embedding_spread
 from facejax.methods.method import Batch, Method
 from facejax.models.fvit import SIZES, FaceTransformer, FViT
@@ -145,19 +145,19 @@ class Supervised(Method):
         """
         config = self.config
         crop_rng, augment_rng, color_rng, erasing_rng, mixup_rng = jax.random.split(rng, 5)
-        settings = dict(config.view)
-        geometry = {key: settings.pop(key) for key in ("crop_scale", "flip")}
+        recipe = views.View(size=config.image_size, **config.view)
         images, sizes = batch["image"], batch["size"]
         if config.rand_augment.magnitude:
             side = images.shape[1]
             images = crops.resize(images, sizes, size=side)  # as it is, where it fills its square
             images = rand_augment.rand_augment(augment_rng, images, **config.rand_augment)
             sizes = jnp.full_like(sizes, side)
-        images = views.make_view(crop_rng, images, sizes, size=config.image_size, **geometry)
-        images = views.distort(color_rng, images, **settings)
+        images = views.crop(crop_rng, images, sizes, recipe)
+        images = views.distort(color_rng, images, recipe)
         if config.erasing.probability:
             images = erasing.random_erasing(erasing_rng, images, **config.erasing)
-        images, labels = self._normalize(images), batch[config.data.label].astype(jnp.int32)
+        images = photometry.normalize(images, config.mean, config.std)
+        labels = batch[config.data.label].astype(jnp.int32)
         if not config.mixup.probability:
             return images, labels[:, None], jnp.ones((len(labels), 1))
         return mixup.mixup(mixup_rng, images, labels, **config.mixup)
@@ -191,9 +191,7 @@ class Supervised(Method):
             labels,
             shares,
             functools.partial(MARGINS[classifier.loss], scale=classifier.scale, margin=classifier.margin),
-            num_classes=classifier.num_classes,
-            axis=classifier.axis,
-            sampled=classifier.sampled,
+            rows=Rows(classifier.num_classes, classifier.axis, classifier.sampled),
             rng=sample_rng,
         )
         total = each.mean()
@@ -213,9 +211,6 @@ class Supervised(Method):
             dtype=dtype,
             landmark_dtype=dtype,
         )
-
-    def _normalize(self, images):
-        return photometry.normalize(images, self.config.mean, self.config.std)
 
 
 def grouped_optimizer(config, learning_rate: optax.Schedule, *, steps_per_epoch: int) -> optax.GradientTransformation:

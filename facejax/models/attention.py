@@ -9,7 +9,8 @@ from facejax.models.precision import wide
 def attend(query, key, value, *, scale: float, drop=lambda weights: weights):
     """Multi-head attention (Vaswani et al., arXiv:1706.03762, equation 1), the softmax in float32 at least.
 
-    `jax.nn.dot_product_attention` does the same but rounds float64 to float32.
+    `jax.nn.dot_product_attention` does the same but rounds float64 to float32; `nn.dot_product_attention` rounds logits
+    to bfloat16 before the softmax, and returns no weights.
 
     Args:
       query: [B, Q, H, D].

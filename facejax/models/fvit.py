@@ -21,7 +21,7 @@ SIZES = {  # base is the published network; small and tiny have DeiT's widths; n
 HEAD_WIDTH = 64
 
 
-class Attention(nn.Module):
+class SelfAttention(nn.Module):
     """Self-attention with heads of 64, whose logits are scaled by the *width* of the network to the power -1/2."""
 
     heads: int
@@ -42,7 +42,7 @@ class Attention(nn.Module):
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
-class MLP(nn.Module):
+class FeedForward(nn.Module):
     """Linear, exact GELU, linear, each followed by dropout."""
 
     width: int
@@ -59,7 +59,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each behind a layer norm and with stochastic depth."""
+    """Attention and feed-forward, each behind a layer norm and with stochastic depth."""
 
     heads: int
     mlp_width: int
@@ -71,9 +71,11 @@ class Block(nn.Module):
     def __call__(self, x, train: bool):
         """[B, N, D] -> [B, N, D]."""
         skip = nn.Dropout(self.stochastic_depth, broadcast_dims=(1, 2), deterministic=not train)
-        attention = Attention(self.heads, self.dropout, self.dtype, name="attention")
+        attention = SelfAttention(self.heads, self.dropout, self.dtype, name="attention")
         x = x + skip(attention(_norm(self.dtype, "norm1")(x), train))
-        return x + skip(MLP(self.mlp_width, self.dropout, self.dtype, name="mlp")(_norm(self.dtype, "norm2")(x), train))
+        return x + skip(
+            FeedForward(self.mlp_width, self.dropout, self.dtype, name="mlp")(_norm(self.dtype, "norm2")(x), train)
+        )
 
 
 def _norm(dtype, name: str):

@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 
 from facejax.models.batch_norm import BatchNorm
-from facejax.models.initializers import uniform_fan_in
+from facejax.models.initializers import torch_conv
 from facejax.models.precision import wide
 
 STEM_WIDTH = 128
@@ -27,11 +27,7 @@ def edge_weights(edges: Sequence[Sequence[int]], num_points: int) -> tuple[np.nd
 
 
 def _conv(x, features: int, size: int = 1, stride: int = 1, *, dtype, name: str):
-    init = uniform_fan_in(x.shape[-1] * size**2)
-    padding = [(size // 2, size // 2)] * 2
-    kernel = (size, size)
-    conv = nn.Conv(features, kernel, stride, padding=padding, kernel_init=init, bias_init=init, dtype=dtype, name=name)
-    return conv(x)
+    return torch_conv(features, x.shape[-1] * size**2, size, stride, dtype=dtype, name=name)(x)
 
 
 def _coordinates(height: int, width: int) -> np.ndarray:

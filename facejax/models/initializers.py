@@ -26,6 +26,30 @@ def uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:
     return init
 
 
+def kaiming_conv(
+    features: int, size: int, stride: int = 1, *, use_bias: bool = False, dtype=jnp.float32, name: str
+) -> nn.Conv:
+    """A convolution with a square kernel, PyTorch's padding and `kaiming_normal_(mode="fan_out")`."""
+    settings = dict(padding=size // 2, use_bias=use_bias, kernel_init=KAIMING_FAN_OUT)
+    return nn.Conv(features, (size, size), stride, **settings, dtype=dtype, name=name)
+
+
+def torch_conv(features: int, fan_in: int, size: int = 1, stride: int = 1, *, dtype=jnp.float32, name: str) -> nn.Conv:
+    """A convolution that starts as `torch.nn.Conv2d(channels, features, size, stride, padding=size // 2)` does.
+
+    Args:
+      features: channels of the result.
+      fan_in: channels times the area of the kernel.
+      size: side of the kernel.
+      stride: pixels from one place of the kernel to the next.
+      dtype: type of the computation.
+      name: of the module.
+    """
+    init = uniform_fan_in(fan_in)
+    settings = dict(padding=size // 2, kernel_init=init, bias_init=init)
+    return nn.Conv(features, (size, size), stride, **settings, dtype=dtype, name=name)
+
+
 def torch_linear(features: int, fan_in: int, *, use_bias: bool = True, dtype=jnp.float32, name: str) -> nn.Dense:
     """A linear layer that starts as `torch.nn.Linear(fan_in, features)` does."""
     init = uniform_fan_in(fan_in)

@@ -26,7 +26,7 @@ def sine_position_encoding(height: int, width: int, dim: int, temperature: float
     return np.concatenate([y, x], -1).astype(np.float32)
 
 
-class Attention(nn.Module):
+class MultiHeadAttention(nn.Module):
     """Multi-head attention with q, k and v kernels in one parameter, which LARS therefore scales by one norm."""
 
     num_heads: int
@@ -67,7 +67,7 @@ class DecoderLayer(nn.Module):
         drop = nn.Dropout(self.dropout, deterministic=not train)
 
         def attention(name):
-            return Attention(self.num_heads, self.dropout, self.dtype, name=name)
+            return MultiHeadAttention(self.num_heads, self.dropout, self.dtype, name=name)
 
         def dense(name):  # only the biases of PyTorch's default survive DETR's initialisation
             return nn.Dense(dim, kernel_init=XAVIER_UNIFORM, bias_init=uniform_fan_in(dim), dtype=self.dtype, name=name)

@@ -1,5 +1,6 @@
 """The network of PCL: a trunk, a face and a pose branch, their projections, and a decoder that joins both again."""
 
+import functools
 import math
 
 import jax
@@ -8,11 +9,12 @@ from flax import linen as nn
 from jax import lax
 
 from facejax.models.batch_norm import BatchNorm
-from facejax.models.initializers import KAIMING_FAN_OUT, torch_linear, uniform_fan_in
+from facejax.models.initializers import kaiming_conv, torch_conv, torch_linear
 from facejax.models.precision import wide
 from facejax.models.vectors import unit
 
 BRANCHES = ("face", "pose")
+_conv = functools.partial(kaiming_conv, use_bias=True)
 SMALLEST_IMAGE = 16  # pixels; below, the trunk's grid is a single cell
 
 
@@ -44,15 +46,10 @@ class ConvLeaky(nn.Module):
     @nn.compact
     def __call__(self, x):
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
-        return nn.leaky_relu(_conv(self.features, self.size, self.stride, self.dtype)(x), 0.1)
+        return nn.leaky_relu(_conv(self.features, self.size, self.stride, dtype=self.dtype, name="conv")(x), 0.1)
 
 
-def _conv(features, size, stride, dtype, name="conv"):
-    padding = [(size // 2, size // 2)] * 2
-    return nn.Conv(features, (size, size), stride, padding=padding, kernel_init=KAIMING_FAN_OUT, dtype=dtype, name=name)
-
-
-class Attention(nn.Module):
+class LinearAttention(nn.Module):
     """Linear attention over positions: what `theta` gathers, `g` distributes; LeakyReLU 0.1 of the sum with the input.
 
     With g, theta, phi: C x N from 1x1 convolutions on N positions, S = phi softmax_N(theta)^T and A = S softmax_C(g).
@@ -66,7 +63,7 @@ class Attention(nn.Module):
         batch, height, width, channels = x.shape
 
         def positions(name):
-            return _conv(channels, 1, 1, self.dtype, name)(x).reshape(batch, height * width, channels)
+            return _conv(channels, 1, dtype=self.dtype, name=name)(x).reshape(batch, height * width, channels)
 
         gathered = jax.nn.softmax(positions("theta").astype(wide(self.dtype)), axis=1).astype(self.dtype)
         distributed = jax.nn.softmax(positions("g").astype(wide(self.dtype)), axis=2).astype(self.dtype)
@@ -84,8 +81,8 @@ class ResidualBlock(nn.Module):
     def __call__(self, x):
         """[B, H, W, C] -> [B, H, W, C]."""
         channels = x.shape[-1]
-        y = nn.leaky_relu(_conv(channels, 3, 1, self.dtype, "conv1")(x), 0.1)
-        return nn.leaky_relu(x + _conv(channels, 3, 1, self.dtype, "conv2")(y), 0.1)
+        y = nn.leaky_relu(_conv(channels, 3, dtype=self.dtype, name="conv1")(x), 0.1)
+        return nn.leaky_relu(x + _conv(channels, 3, dtype=self.dtype, name="conv2")(y), 0.1)
 
 
 class Trunk(nn.Module):
@@ -110,10 +107,10 @@ class Trunk(nn.Module):
         x = conv("conv1", width, size=7, stride=2)(images.astype(self.dtype))
         x = conv("conv2", width)(x)
         x = conv("conv3", width)(x)
-        x = Attention(self.dtype, name="attention1")(x)
+        x = LinearAttention(self.dtype, name="attention1")(x)
         x = conv("conv4", width)(x)
         x = conv("conv5", 2 * width, stride=2)(x)
-        x = Attention(self.dtype, name="attention2")(x)
+        x = LinearAttention(self.dtype, name="attention2")(x)
         x = conv("conv6", 2 * width)(x)
         x = ResidualBlock(self.dtype, name="block1")(x)
         x = ResidualBlock(self.dtype, name="block2")(x)
@@ -182,8 +179,7 @@ class Decoder(nn.Module):
         ]
         for index, channels in enumerate(widths, start=1):
             x = _upsample(nn.relu(x))
-            init = uniform_fan_in(9 * x.shape[-1])
-            x = nn.Conv(channels, (3, 3), kernel_init=init, bias_init=init, dtype=self.dtype, name=f"conv{index}")(x)
+            x = torch_conv(channels, 9 * x.shape[-1], 3, dtype=self.dtype, name=f"conv{index}")(x)
             if index < doublings:
                 x = BatchNorm(self.num_views, dtype=self.dtype, name=f"norm{index}")(x, train)
         return jnp.tanh(x.astype(wide(self.dtype)))

@@ -6,21 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from facejax.models.batch_norm import BatchNorm
-from facejax.models.initializers import KAIMING_FAN_OUT
-
-
-def _conv(features: int, size: int, stride: int, dtype, name: str):
-    padding = size // 2
-    return nn.Conv(
-        features,
-        (size, size),
-        stride,
-        padding=[(padding, padding)] * 2,
-        use_bias=False,
-        kernel_init=KAIMING_FAN_OUT,
-        dtype=dtype,
-        name=name,
-    )
+from facejax.models.initializers import kaiming_conv
 
 
 class BasicBlock(nn.Module):
@@ -35,7 +21,7 @@ class BasicBlock(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
-        conv = functools.partial(_conv, self.features, dtype=self.dtype)
+        conv = functools.partial(kaiming_conv, self.features, dtype=self.dtype)
         norm = functools.partial(BatchNorm, self.num_views, dtype=self.dtype)
         y = nn.relu(norm(name="bn1")(conv(3, self.stride, name="conv1")(x), train))
         y = norm(name="bn2")(conv(3, 1, name="conv2")(y), train)
@@ -56,7 +42,7 @@ class Bottleneck(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         """[B, H, W, C] -> [B, H / stride, W / stride, 4 features]."""
-        conv = functools.partial(_conv, dtype=self.dtype)
+        conv = functools.partial(kaiming_conv, dtype=self.dtype)
         norm = functools.partial(BatchNorm, self.num_views, dtype=self.dtype)
         y = nn.relu(norm(name="bn1")(conv(self.features, 1, 1, name="conv1")(x), train))
         y = nn.relu(norm(name="bn2")(conv(self.features, 3, self.stride, name="conv2")(y), train))
@@ -106,7 +92,7 @@ class ResNet(nn.Module):
         """Normalised images [B, H, W, 3] -> features [B, ceil(H / stride), ceil(W / stride), channels]."""
         block, depths, factor = VARIANTS[self.variant]
         width = self.width * factor
-        x = _conv(width, 7, 2, self.dtype, "conv1")(images.astype(self.dtype))
+        x = kaiming_conv(width, 7, 2, dtype=self.dtype, name="conv1")(images.astype(self.dtype))
         x = nn.relu(BatchNorm(self.num_views, dtype=self.dtype, name="bn1")(x, train))
         x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
         for stage, depth in enumerate(depths):

@@ -33,7 +33,7 @@ def faces():
 
 @pytest.fixture(scope="module")
 def make_everything():
-    return jax.jit(lambda key, images, sizes: views.make_view(key, images, sizes, **EVERYTHING))
+    return jax.jit(lambda key, images, sizes: views.make_view(key, images, sizes, views.View(**EVERYTHING)))
 
 
 def test_same_key_same_view_other_key_other_view(faces, make_everything):
@@ -67,10 +67,10 @@ def test_equal_images_get_views_of_their_own(faces, make_everything):
 def test_without_probabilities_a_view_is_the_resized_image(faces):
     images, sizes = faces
     mean, std = (0.5, 0.4, 0.3), (0.25, 0.2, 0.2)
-    ours = views.make_view(jax.random.key(0), images, sizes, size=SIZE, flip=0.0, mean=mean, std=std)
+    ours = views.make_view(jax.random.key(0), images, sizes, views.View(size=SIZE, flip=0.0, mean=mean, std=std))
     expected = photometry.normalize(crops.resize(images, sizes, size=SIZE), mean, std)
     np.testing.assert_allclose(ours, expected, atol=1e-5)
-    ours = views.make_view(jax.random.key(0), images, sizes, size=SIZE, flip=1.0)
+    ours = views.make_view(jax.random.key(0), images, sizes, views.View(size=SIZE, flip=1.0))
     np.testing.assert_allclose(ours, crops.resize(images, sizes, size=SIZE)[:, :, ::-1], atol=1e-5)
 
 
@@ -88,7 +88,7 @@ def test_each_distortion_comes_as_often_as_asked_for(name, changed):
     count, probability = 600, 0.3
     images = np.random.default_rng(2).random((count, 8, 8, 3), dtype=np.float32)
     settings = {"blur_radius": (1.5, 1.5), "jitter": (0.0, 0.0, 0.5, 0.0), f"{name}_probability": probability}
-    ours = np.asarray(jax.jit(lambda key: views.distort(key, images, **settings))(jax.random.key(7)))
+    ours = np.asarray(jax.jit(lambda key: views.distort(key, images, views.Distortion(**settings)))(jax.random.key(7)))
     untouched = np.abs(ours - images).max((1, 2, 3)) < 1e-6
     if changed is not None:
         np.testing.assert_allclose(ours[~untouched], np.asarray(changed(images))[~untouched], atol=1e-5)
@@ -102,7 +102,7 @@ def test_blur_radius_and_flip_are_drawn_for_each_image():
     images[:, 12, 8] = 255
     sizes = np.full((count, 2), 25)
     settings = {"size": 25, "flip": 0.5, "blur_probability": 1.0, "blur_radius": (0.5, 2.0)}
-    make = jax.jit(lambda key: views.make_view(key, images, sizes, **settings))
+    make = jax.jit(lambda key: views.make_view(key, images, sizes, views.View(**settings)))
     view = np.asarray(make(jax.random.key(1)))[..., 0]
     left, right = view[:, 12, 8], view[:, 12, 16]
     assert abs((right > left).mean() - 0.5) < 4 * 0.5 / np.sqrt(count)
@@ -115,7 +115,8 @@ def test_blur_radius_and_flip_are_drawn_for_each_image():
 
 def test_what_never_happens_is_not_compiled(faces):
     def operations(**settings):
-        return jax.jit(lambda *a: views.make_view(*a, size=SIZE, **settings)).lower(jax.random.key(0), *faces).as_text()
+        recipe = views.View(size=SIZE, **settings)
+        return jax.jit(lambda *a: views.make_view(*a, recipe)).lower(jax.random.key(0), *faces).as_text()
 
     assert "stablehlo.case" in operations(jitter_probability=0.8)
     assert "stablehlo.case" not in operations(jitter_probability=0.0)
@@ -130,7 +131,7 @@ assert len(jax.devices()) == 8
 data = np.load(sys.argv[1], allow_pickle=True)
 split = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), P("data"))
 images, sizes = (jax.device_put(data[name], split) for name in ("images", "sizes"))
-make = jax.jit(lambda *a: views.make_view(*a, **data["settings"].item()), out_shardings=split)
+make = jax.jit(lambda *a: views.make_view(*a, views.View(**data["settings"].item())), out_shardings=split)
 make = make.lower(jax.random.key(11), images, sizes).compile()
 for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
     assert collective not in make.as_text(), collective
@@ -152,5 +153,5 @@ def test_eight_devices_make_the_same_views_without_talking(tmp_path):
     subprocess.run(
         [sys.executable, "-c", EIGHT_DEVICES, tmp_path / "in.npz", tmp_path / "out.npy"], env=environment, check=True
     )
-    expected = jax.jit(lambda *a: views.make_view(*a, **EVERYTHING))(jax.random.key(11), images, sizes)
+    expected = jax.jit(lambda *a: views.make_view(*a, views.View(**EVERYTHING)))(jax.random.key(11), images, sizes)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=2e-5)

@@ -13,7 +13,7 @@ import pytest
 from random_inputs import generator
 
 from facejax.losses import arcface, cosface
-from facejax.losses.sharded_softmax import margin_softmax
+from facejax.losses.sharded_softmax import Rows, margin_softmax
 
 N, D, C = 8, 6, 24
 
@@ -41,7 +41,7 @@ def plain(embeddings, weights, labels, shares, classes, scale=64.0, margin=0.4):
 
 
 def test_against_numpy(case):
-    found = margin_softmax(*case, cosface, num_classes=C - 4)
+    found = margin_softmax(*case, cosface, rows=Rows(C - 4))
     np.testing.assert_allclose(found, plain(*case, np.arange(C - 4)), rtol=1e-5)
 
 
@@ -55,7 +55,7 @@ def test_arcface_and_hard_labels(case):
 
 
 def test_padding_gets_no_gradient(case):
-    slope = jax.grad(lambda w: margin_softmax(case[0], w, *case[2:], cosface, num_classes=C - 4).sum())(case[1])
+    slope = jax.grad(lambda w: margin_softmax(case[0], w, *case[2:], cosface, rows=Rows(C - 4)).sum())(case[1])
     assert np.abs(slope[: C - 4]).min(1).max() > 0 and not slope[C - 4 :].any()
 
 
@@ -64,9 +64,7 @@ def test_sampling_keeps_the_right_classes(case):
     keep = 18
 
     def loss(weights, rng):
-        each = margin_softmax(
-            embeddings, weights, labels, shares, cosface, num_classes=C - 4, sampled=keep / C, rng=rng
-        )
+        each = margin_softmax(embeddings, weights, labels, shares, cosface, rows=Rows(C - 4, sampled=keep / C), rng=rng)
         return each.sum(), each
 
     slopes = jax.jit(jax.grad(loss, has_aux=True))
@@ -92,7 +90,7 @@ def test_bad_arguments(case):
     with pytest.raises(ValueError, match="labels: expected shape"):
         margin_softmax(case[0], case[1], case[2][:, 0], case[3], cosface)
     with pytest.raises(ValueError, match=r"sampled: 0\.1 keeps 2 rows of 24"):
-        margin_softmax(*case, cosface, sampled=0.1, rng=jax.random.key(0))
+        margin_softmax(*case, cosface, rows=Rows(sampled=0.1), rng=jax.random.key(0))
 
 
 def on_eight_devices(rng):
@@ -107,7 +105,7 @@ def on_eight_devices(rng):
     )
 
     def loss(axis, embeddings, weights, labels, shares):
-        return margin_softmax(embeddings, weights, labels, shares, cosface, num_classes=4000, axis=axis).mean()
+        return margin_softmax(embeddings, weights, labels, shares, cosface, rows=Rows(4000, axis)).mean()
 
     slopes = functools.partial(jax.value_and_grad, argnums=(1, 2))
     expected = jax.jit(slopes(loss), static_argnums=0)(None, *arrays)

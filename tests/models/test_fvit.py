@@ -9,7 +9,7 @@ import pytest
 from random_inputs import generator
 
 from facejax.models.dino_head import DINOHead
-from facejax.models.fvit import Attention, FaceTransformer, FViT
+from facejax.models.fvit import FaceTransformer, FViT, SelfAttention
 from facejax.models.lafs import LAFSNetwork
 from facejax.models.landmarks import LandmarkNetwork
 
@@ -103,7 +103,7 @@ def test_landmarks_span_the_image_and_learn_through_the_patches():
 
 
 def test_attention_drops_out_after_its_output_projection(tokens):
-    network = Attention(2, 0.5, jnp.float32)
+    network = SelfAttention(2, 0.5, jnp.float32)
     variables = jax.jit(network.init, static_argnums=2)(jax.random.key(0), tokens, False)
     run = jax.jit(network.apply, static_argnums=2)
     still = np.asarray(run(variables, tokens, False))

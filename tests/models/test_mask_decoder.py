@@ -40,7 +40,7 @@ def test_attention():
         parts.append(weights @ v[..., part])
     expected = np.concatenate(parts, -1) @ params["out_proj"]["kernel"] + params["out_proj"]["bias"]
 
-    module = mask_decoder.Attention(heads, dropout=0.5, dtype=jnp.float32)
+    module = mask_decoder.MultiHeadAttention(heads, dropout=0.5, dtype=jnp.float32)
     arguments = [jnp.asarray(x, jnp.float32) for x in (query, key, value)]
     found = module.apply({"params": jax.tree.map(jnp.float32, params)}, *arguments, train=False)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
@@ -61,7 +61,7 @@ def test_dropout_only_in_training():
 
 
 def test_in_proj_is_xavier_uniform_as_one_matrix():
-    module = mask_decoder.Attention(4, 0.0, jnp.float32)
+    module = mask_decoder.MultiHeadAttention(4, 0.0, jnp.float32)
     x = jnp.zeros((1, 2, 64))
     kernel = module.init(jax.random.key(0), x, x, x, False)["params"]["in_proj_kernel"]
     bound = math.sqrt(6 / (64 + 3 * 64))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from random_inputs import generator
 
-from facejax.models.mobilenet import Depthwise, InvertedResidual
+from facejax.models.depthwise import Depthwise
+from facejax.models.mobilenet import InvertedResidual
 
 
 @pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 1, 7), (3, 2, 8), (5, 1, 4), (5, 2, 7)])

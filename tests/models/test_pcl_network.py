@@ -52,7 +52,7 @@ def test_initial_values(params):
 def test_attention():
     rng = generator()
     x = rng.normal(size=(2, 3, 4, 6))
-    module = pcl.Attention()
+    module = pcl.LinearAttention()
     params = {
         name: {"kernel": rng.normal(size=(1, 1, 6, 6)), "bias": rng.normal(size=6)} for name in ("g", "theta", "phi")
     }
