@@ -108,7 +108,7 @@ def compare_conversion(source: Path, work: Path, names: list[str], repeats: int)
 
     def write():
         shutil.rmtree(work / "again", ignore_errors=True)
-        records.write(work / "again", name="again", features=features, splits={"train": examples})
+        records.write(work / "again", records.Info("again", features), {"train": examples})
 
     stages = {
         "list folders": lambda: list(sources.image_names(source)),
@@ -196,7 +196,7 @@ def compare_formats(work: Path, repeats: int) -> None:
     source = records.open_split(work / "records", "train")
     examples = [source[i] for i in range(len(source))]
     records.write(
-        work / "array", name="again", features=source.features, splits={"train": examples}, file_format="array_record"
+        work / "array", records.Info("again", source.features), {"train": examples}, records.Shards("array_record")
     )
     array = records.open_split(work / "array", "train")
     shuffled = np.random.default_rng(0).permutation(len(source)).tolist()

@@ -356,17 +356,21 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
 
         records.write(
             out,
-            name=dataset.name,
-            features=features,
-            splits=examples,
-            file_format=args.format,
-            description=dataset.description,
-            homepage=dataset.homepage,
-            citation=dataset.citation,
-            license=dataset.license,
-            shard_bytes=round(args.shard_mb * 1e6),
-            num_workers=workers,
-            run_shards=None if args.beam is None else functools.partial(_run_with_beam, args.beam),
+            records.Info(
+                dataset.name,
+                features,
+                description=dataset.description,
+                homepage=dataset.homepage,
+                citation=dataset.citation,
+                license=dataset.license,
+            ),
+            examples,
+            records.Shards(
+                args.format,
+                round(args.shard_mb * 1e6),
+                num_workers=workers,
+                run=None if args.beam is None else functools.partial(_run_with_beam, args.beam),
+            ),
             beside=summarise,
         )
     _print(dataset.name, out, summary)

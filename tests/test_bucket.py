@@ -47,9 +47,9 @@ class Examples:
         return {"image": cv2.imencode(".png", pixels)[1].tobytes(), "number": i}
 
 
-def write(folder, examples, **options):
-    options = {"name": "faces", "features": FEATURES, "shard_bytes": 4000} | options
-    return records.write(folder, splits={"train": examples}, **options)
+def write(folder, examples, **shards):
+    shards = records.Shards(num_bytes=4000, **shards)
+    return records.write(folder, records.Info("faces", FEATURES), {"train": examples}, shards)
 
 
 @pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])

@@ -73,7 +73,7 @@ def write(folder, identities):
         image = np.random.default_rng(i).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
         image[0, 0] = i * 10
         rows.append({"image": cv2.imencode(".png", image)[1].tobytes(), "identity": i % 4})
-    records.write(folder, name="faces", features=FEATURES, splits={"test": rows})
+    records.write(folder, records.Info("faces", FEATURES), {"test": rows})
     return records.open_split(folder, "test")
 
 
@@ -152,7 +152,7 @@ def test_another_face_is_drawn_in_the_place_of_a_damaged_one(tmp_path):
 
 def test_no_face_can_be_drawn(tmp_path):
     rows = [{"image": b"no image", "identity": 0}] * 3
-    records.write(tmp_path / "faces", name="faces", features=FEATURES, splits={"test": rows})
+    records.write(tmp_path / "faces", records.Info("faces", FEATURES), {"test": rows})
     source = records.open_split(tmp_path / "faces", "test")
     with pytest.raises(CorruptRecord, match="record 0: image: not an image"):
         evaluator.faces_to_draw(source, SIZE)

@@ -84,7 +84,7 @@ def faces(tmp_path):
 
     def write(identities):
         rows = [{"identity": identity} for identity in identities]
-        records.write(tmp_path / "faces", name="faces", features={"identity": np.int64}, splits={"train": rows})
+        records.write(tmp_path / "faces", records.Info("faces", {"identity": np.int64}), {"train": rows})
         return records.open_split(tmp_path / "faces", "train")
 
     return write

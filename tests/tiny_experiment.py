@@ -132,4 +132,4 @@ def write_records(folder):
             yield {"image": cv2.imencode(".png", image.astype(np.uint8))[1].tobytes(), "identity": index % PEOPLE}
 
     splits = {split: list(examples(count)) for split, count in SPLITS.items()}
-    records.write(folder, name="tiny", features=features, splits=splits)
+    records.write(folder, records.Info("tiny", features), splits)

@@ -143,12 +143,9 @@ def generate(
     }
     with phase(f"Compiling the renderer for {size} x {size} pixels"):
         synthetic_faces.renderer(size)
-    summaries = records.write(
-        out,
-        name="synthetic_faces",
-        features=synthetic_faces.features(size),
-        splits=splits,
-        file_format=file_format,
+    info = records.Info(
+        "synthetic_faces",
+        synthetic_faces.features(size),
         description=(
             f"Rendered faces, {images_per_identity} images of each identity, seed {seed}. "
             f"Action units: {', '.join(f'AU{n} {what}' for n, what in synthetic_faces.ACTION_UNITS.items())}. "
@@ -157,6 +154,7 @@ def generate(
         ),
         license="Apache-2.0",
     )
+    summaries = records.write(out, info, splits, records.Shards(file_format))
     for name, split in splits.items():
         classes = ", ".join(
             f"{label} {n}" for label, n in zip(synthetic_faces.EXPRESSIONS, split.expressions, strict=True)

@@ -138,21 +138,55 @@ class _Shard:
         return cls(content["length"], content["num_bytes"], skipped, uneven)
 
 
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """What a data set is, as its `features.json` and `dataset_info.json` say.
+
+    Attributes:
+      name: lower case, digits and underscores; shard names begin with it.
+      features: a `tfds.features.FeaturesDict` or a dict of features; dtypes as NumPy's. An image is given as its
+        encoded bytes (or a path), which are passed through unchanged.
+      version: "major.minor.patch".
+      description: what is in it.
+      homepage: of its owners.
+      citation: BibTeX.
+      license: what it may be used for.
+    """
+
+    name: str
+    features: Mapping[str, Any]
+    version: str = "1.0.0"
+    description: str = ""
+    homepage: str = ""
+    citation: str = ""
+    license: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """How the shards of a data set are written.
+
+    Attributes:
+      file_format: "tfrecord" or "array_record".
+      num_bytes: size that a shard should have, about.
+      num_workers: processes that write the shards of sequences, which must then be picklable. 0: this process.
+      run: calls the functions it is given, each of which writes a shard of a sequence, wherever that is: on machines
+        that see the folder and the examples' sources under the same paths. They are picklable, and a function may be
+        called again after a failure. None: `num_workers` processes.
+    """
+
+    file_format: FileFormat = "tfrecord"
+    num_bytes: int = SHARD_BYTES
+    num_workers: int = 0
+    run: Callable[[Sequence[Callable[[], Any]]], Any] | None = None
+
+
 def write(
     folder: epath.PathLike,
-    *,
-    name: str,
-    features: Mapping[str, Any],
+    info: Info,
     splits: Mapping[str, Iterable[Example | list[Example] | Skipped]],
-    file_format: FileFormat = "tfrecord",
-    version: str = "1.0.0",
-    description: str = "",
-    homepage: str = "",
-    citation: str = "",
-    license: str = "",
-    shard_bytes: int = SHARD_BYTES,
-    num_workers: int = 0,
-    run_shards: Callable[[Sequence[Callable[[], Any]]], Any] | None = None,
+    shards: Shards = Shards(),
+    *,
     beside: Callable[[dict[str, SplitSummary]], Mapping[str, str | bytes]] = lambda summaries: {},
 ) -> dict[str, SplitSummary]:
     """Writes a data set in TFDS layout; `folder` appears under its name only when all of it is there.
@@ -163,30 +197,22 @@ def write(
     A split is either
 
     - a *sequence* (`__len__` and `__getitem__`, as a list or a class of your own that makes example i when it is asked
-      for it): its shards are fixed beforehand, written by `num_workers` processes, and a call that was interrupted goes
-      on after its last complete shard (everything it has lies in `.FOLDER.partial` beside `folder`). Whether it is the
-      same conversion is known from a few examples and the sequence's attribute `fingerprint`, if it has one; or
+      for it): its shards are fixed beforehand, written by `shards.num_workers` processes, and a call that was
+      interrupted resumes after its last complete shard (everything it has lies in `.FOLDER.partial` next to `folder`).
+      Whether it is the same conversion is known from a few examples and the sequence's attribute `fingerprint`, if it
+      has one; or
     - an *iterable*, for examples that are made one after the other: written in order by this process, a new shard
-      whenever `shard_bytes` are full, always from the beginning. With a `__len__` the progress bar knows the end.
+      whenever `shards.num_bytes` are full, always from the beginning. With a `__len__` the progress bar knows the end.
 
     The same examples give the same bytes in every file, whatever the number of workers and interruptions.
 
     Args:
       folder: where the data set goes, a local path or a URL; must not exist. Its name is free, the data set is called
-        `name`.
-      name: lower case, digits and underscores; shard names begin with it.
-      features: a `tfds.features.FeaturesDict` or a dict of features; dtypes as NumPy's. An image is given as its
-        encoded bytes (or a path), which are passed through unchanged.
+        `info.name`.
+      info: what the data set is.
       splits: split name -> examples. A `Skipped` in the place of an example is counted; a list of examples becomes as
         many records.
-      file_format: "tfrecord" or "array_record".
-      version: the data set's version, "major.minor.patch".
-      description: with `homepage`, `citation` and `license`: for `dataset_info.json`.
-      shard_bytes: size that a shard should have, about.
-      num_workers: processes that write the shards of sequences, which must then be picklable. 0: this process.
-      run_shards: calls the functions it is given, each of which writes a shard of a sequence, wherever that is: on
-        machines that see `folder` and the examples' sources under the same paths. They are picklable, and a function
-        may be called again after a failure. None: `num_workers` processes.
+      shards: how they are written.
       beside: further files, by name, that are to lie in the folder.
 
     Returns:
@@ -201,38 +227,46 @@ def write(
       >>> import tensorflow_datasets as tfds
       >>> features = {"image": tfds.features.Image(), "identity": tfds.features.Scalar(np.int64)}
       >>> examples = [{"image": open("a.jpg", "rb").read(), "identity": 3}]           # doctest: +SKIP
-      >>> write("/tmp/faces", name="faces", features=features, splits={"train": examples})   # doctest: +SKIP
+      >>> write("/tmp/faces", Info("faces", features), {"train": examples})           # doctest: +SKIP
     """
     folder = paths.resolve(folder)
     check_free(folder)
-    if not isinstance(features, tfds.features.FeaturesDict):
-        features = tfds.features.FeaturesDict(features)
-    info = dataset_info.DatasetInfo(
-        builder=dataset_info.DatasetIdentity(name=name, version=version, data_dir=str(folder), module_name=""),
-        features=features,
-        description=description,
-        homepage=homepage,
-        citation=citation,
-        license=license,
-    )
-    info.set_file_format(file_format)
-    for part in (name, *splits):
+    for part in (info.name, *splits):
         if not re.fullmatch(r"[a-z]\w*", part):
             raise UserError(
                 f"'{part}' cannot name a data set or split: lower case letters, digits and underscores only"
             )
+    found = _tfds_info(info, folder, shards.file_format)
     at_url = paths.is_url(folder)
     partial = folder if at_url else folder.parent / f".{folder.name}.partial"
     with named_write_errors(folder), contextlib.nullcontext() if at_url else locked(partial):
-        summaries = _write_splits(partial, name, features, splits, file_format, shard_bytes, num_workers, run_shards)
-        info.set_splits(tfds_splits.SplitDict([_split_info(s, summary) for s, summary in summaries.items()]))
+        summaries = _write_splits(partial, info.name, found.features, splits, shards)
+        found.set_splits(tfds_splits.SplitDict([_split_info(s, summary) for s, summary in summaries.items()]))
         for file, content in beside(summaries).items():
             write_atomically(partial / file, content)
         if at_url:
-            _finish_at_url(folder, info)
+            _finish_at_url(folder, found)
         else:
-            _finish(partial, folder, info)
+            _finish(partial, folder, found)
     return summaries
+
+
+def _tfds_info(info: Info, folder: epath.Path, file_format: FileFormat) -> dataset_info.DatasetInfo:
+    features = info.features
+    if not isinstance(features, tfds.features.FeaturesDict):
+        features = tfds.features.FeaturesDict(features)
+    found = dataset_info.DatasetInfo(
+        builder=dataset_info.DatasetIdentity(
+            name=info.name, version=info.version, data_dir=str(folder), module_name=""
+        ),
+        features=features,
+        description=info.description,
+        homepage=info.homepage,
+        citation=info.citation,
+        license=info.license,
+    )
+    found.set_file_format(file_format)
+    return found
 
 
 def check_free(folder: epath.Path, key: str = "") -> None:
@@ -295,13 +329,11 @@ def locked(partial: epath.Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write_splits(
-    partial, name, features, splits, file_format, shard_bytes, num_workers, run_shards
-) -> dict[str, SplitSummary]:
+def _write_splits(partial, name, features, splits, options: Shards) -> dict[str, SplitSummary]:
     codec = _Codec(features)
     sequences = {s: e for s, e in splits.items() if hasattr(e, "__len__") and hasattr(e, "__getitem__")}
-    layout = {split: _shard_layout(codec, split, examples, shard_bytes) for split, examples in sequences.items()}
-    plan = json.dumps({"name": name, "features": features.to_json(), "format": file_format, "layout": layout})
+    layout = {split: _shard_layout(codec, split, examples, options.num_bytes) for split, examples in sequences.items()}
+    plan = json.dumps({"name": name, "features": features.to_json(), "format": options.file_format, "layout": layout})
     plan_path = partial / ".plan.json"
     same = plan_path.exists() and plan_path.read_text() == plan
     if paths.is_url(partial):  # not a folder that is ours alone: nothing there is removed
@@ -313,17 +345,17 @@ def _write_splits(
     else:
         keep = {plan_path} if same else set()
         for split in layout if same else ():
-            shard_paths = _shard_paths(partial, name, split, file_format, len(layout[split]["boundaries"]) - 1)
+            shard_paths = _shard_paths(partial, name, split, options.file_format, len(layout[split]["boundaries"]) - 1)
             keep.update(shard_paths, map(_sidecar, shard_paths))
         if not same and any(partial.iterdir()):
             logging.warning("%s is of another conversion: starting over", partial)
         for path in set(partial.iterdir()) - keep:
             path.unlink()
     write_atomically(plan_path, plan)
-    shards = _write_sequences(partial, name, codec, sequences, layout, file_format, num_workers, run_shards)
+    shards = _write_sequences(partial, name, codec, sequences, layout, options)
     for split, examples in splits.items():
         if split not in sequences:
-            shards[split] = _write_stream(partial, name, codec, split, examples, file_format, shard_bytes)
+            shards[split] = _write_stream(partial, name, codec, split, examples, options)
     summaries = {}
     for split in splits:
         skipped = [item for shard in shards[split] for item in shard.skipped]
@@ -371,80 +403,81 @@ def _sidecar(shard_path: epath.Path) -> epath.Path:
     return shard_path.parent / f".{shard_path.name}.json"
 
 
-def _write_sequences(
-    partial, name, codec, sequences, layout, file_format, num_workers, run_shards
-) -> dict[str, list[_Shard]]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Task:
+    """A shard of a sequence that is to be written; picklable, as its examples are."""
+
+    path: epath.Path
+    split: str
+    examples: Sequence[Example | list[Example] | Skipped]
+    start: int
+    end: int
+    features: tfds.features.FeaturesDict
+    file_format: FileFormat
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __call__(self, advance: Callable[[], Any] = lambda: None) -> _Shard:
+        codec, shard = _Codec(self.features), _Shard()
+        with _open_writer(self.path, self.file_format) as append:
+            for i in range(self.start, self.end):
+                _add(shard, append, i, _encode(codec, self.split, i, self.examples[i]))
+                advance()
+        write_atomically(_sidecar(self.path), json.dumps(dataclasses.asdict(shard)))
+        return shard
+
+
+def _write_sequences(partial, name, codec, sequences, layout, options: Shards) -> dict[str, list[_Shard]]:
     """The shards of all sequences: those found complete, and the others written now."""
     shards: dict[str, list[_Shard]] = {}
-    pending = []
+    pending: dict[_Task, tuple[str, int]] = {}
     for split, examples in sequences.items():
         boundaries = layout[split]["boundaries"]
         shards[split] = [_Shard()] * (len(boundaries) - 1)
-        for index, path in enumerate(_shard_paths(partial, name, split, file_format, len(boundaries) - 1)):
+        shard_paths = _shard_paths(partial, name, split, options.file_format, len(boundaries) - 1)
+        for index, path in enumerate(shard_paths):
             if path.exists() and _sidecar(path).exists():
                 shards[split][index] = _Shard.from_json(_sidecar(path).read_text())
             else:
-                pending.append((split, index, path, examples, boundaries[index], boundaries[index + 1]))
+                start, end = boundaries[index : index + 2]
+                task = _Task(path, split, examples, start, end, codec.features, options.file_format)
+                pending[task] = split, index
     total = sum(len(examples) for examples in sequences.values())
-    missing = sum(end - start for *_, start, end in pending)
+    missing = sum(map(len, pending))
     if missing < total:
         logging.warning("%s: going on after %d of %d records", partial, total - missing, total)
     if not pending:
         return shards
-    if run_shards:
-        run_shards(
-            [
-                functools.partial(_write_shard, path, codec.features, split, examples, start, end, file_format)
-                for split, _, path, examples, start, end in pending
-            ]
-        )
-        for split, index, path, *_ in pending:
-            shards[split][index] = _Shard.from_json(_sidecar(path).read_text())
+    if options.run:
+        options.run(list(pending))
+        for task, (split, index) in pending.items():
+            shards[split][index] = _Shard.from_json(_sidecar(task.path).read_text())
         return shards
     with _progress(name, total, initial=total - missing) as progress:
-        if not num_workers:
-            for split, index, path, examples, start, end in pending:
-                shards[split][index] = _write_shard(
-                    path, codec.features, split, examples, start, end, file_format, progress.update
-                )
-            return shards
-        # spawn: a fork of a process that has threads (JAX, grain) may hang
-        with ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn")) as pool:
-            futures = {}
-            with ctrl_c_blocked():
-                for split, index, path, examples, start, end in pending:
-                    task = functools.partial(
-                        _write_shard, path, codec.features, split, examples, start, end, file_format
-                    )
-                    futures[pool.submit(task)] = split, index, end - start
-            try:
-                for future in as_completed(futures):
-                    split, index, size = futures[future]
-                    shards[split][index] = future.result()
-                    progress.update(size)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        for task, shard in _run(list(pending), options.num_workers, progress):
+            split, index = pending[task]
+            shards[split][index] = shard
     return shards
 
 
-def _write_shard(
-    path: epath.Path,
-    features: tfds.features.FeaturesDict,
-    split: str,
-    examples: Sequence[Example | list[Example] | Skipped],
-    start: int,
-    end: int,
-    file_format: FileFormat,
-    advance: Callable[[], Any] = lambda: None,
-) -> _Shard:
-    codec, shard = _Codec(features), _Shard()
-    with _open_writer(path, file_format) as append:
-        for i in range(start, end):
-            _add(shard, append, i, _encode(codec, split, i, examples[i]))
-            advance()
-    write_atomically(_sidecar(path), json.dumps(dataclasses.asdict(shard)))
-    return shard
+def _run(tasks: list[_Task], num_workers: int, progress: tqdm) -> Iterator[tuple[_Task, _Shard]]:
+    """Each of the tasks with the shard that it has written, in any order."""
+    if not num_workers:
+        for task in tasks:
+            yield task, task(progress.update)
+        return
+    # spawn: a fork of a process that has threads (JAX, grain) may hang
+    with ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn")) as pool:
+        with ctrl_c_blocked():
+            futures = {pool.submit(task): task for task in tasks}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+                progress.update(len(futures[future]))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _add(shard: _Shard, append: Callable[[bytes], None], i: int, encoded: list[bytes] | Skipped) -> None:
@@ -459,7 +492,7 @@ def _add(shard: _Shard, append: Callable[[bytes], None], i: int, encoded: list[b
         shard.uneven.append((i, len(encoded)))
 
 
-def _write_stream(partial, name, codec, split, examples, file_format, shard_bytes) -> list[_Shard]:
+def _write_stream(partial, name, codec, split, examples, options: Shards) -> list[_Shard]:
     """The shards of an iterable; how many there are is known, and put into their names, at the end."""
     shards, temporaries = [], []
     numbered = enumerate(examples)
@@ -468,13 +501,13 @@ def _write_stream(partial, name, codec, split, examples, file_format, shard_byte
             shard, path = _Shard(), partial / f".{split}.{len(temporaries)}"
             shards.append(shard)
             temporaries.append(path)
-            with _open_writer(path, file_format) as append:
+            with _open_writer(path, options.file_format) as append:
                 for j, following in itertools.chain([(i, example)], numbered):
                     _add(shard, append, j, _encode(codec, split, j, following))
                     progress.update()
-                    if shard.num_bytes >= shard_bytes:
+                    if shard.num_bytes >= options.num_bytes:
                         break
-    final_paths = _shard_paths(partial, name, split, file_format, len(temporaries))
+    final_paths = _shard_paths(partial, name, split, options.file_format, len(temporaries))
     for path, final in zip(temporaries, final_paths, strict=True):
         path.replace(final)
     return shards

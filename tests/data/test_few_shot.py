@@ -16,7 +16,7 @@ def source(tmp_path):
     identities = generator().permutation(np.arange(600) % 30) * 7
     rows = [{"identity": label, "number": number} for number, label in enumerate(identities)]
     features = {"identity": np.int64, "number": np.int64}
-    records.write(tmp_path / "faces", name="faces", features=features, splits={"train": rows})
+    records.write(tmp_path / "faces", records.Info("faces", features), {"train": rows})
     return records.open_split(tmp_path / "faces", "train")
 
 

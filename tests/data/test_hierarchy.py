@@ -90,7 +90,7 @@ def test_items_of_records(tmp_path, labels):
     identity, video = labels
     features = {"identity": np.int64, "video": tfds.features.Text()}
     rows = [{"identity": i, "video": v} for i, v in zip(identity, video, strict=True)]
-    records.write(tmp_path / "faces", name="faces", features=features, splits={"train": rows})
+    records.write(tmp_path / "faces", records.Info("faces", features), {"train": rows})
     source = records.open_split(tmp_path / "faces", "train")
     assert Hierarchy.read(source, ("identity", "video")).checksum() == Hierarchy(np.arange(600), labels).checksum()
     assert len(Hierarchy.read(source, ())) == 600

@@ -21,7 +21,7 @@ def written(tmp_path):
     columns = rng.integers(-3, 9, 100), rng.choice(["a", "b", "c"], 100)
     features = {"identity": np.int64, "video": tfds.features.Text(), "score": np.float32}
     rows = [{"identity": i, "video": v, "score": 0.5} for i, v in zip(*columns, strict=True)]
-    records.write(tmp_path / "faces", name="faces", features=features, splits={"train": rows})
+    records.write(tmp_path / "faces", records.Info("faces", features), {"train": rows})
     return columns, tmp_path / "faces"
 
 

@@ -35,7 +35,7 @@ def _example(i):
 
 
 def _write(folder, examples):
-    records.write(folder, name="faces", features=FEATURES, splits={"train": examples}, shard_bytes=4000)
+    records.write(folder, records.Info("faces", FEATURES), {"train": examples}, records.Shards(num_bytes=4000))
     return records.open_split(folder, "train")
 
 

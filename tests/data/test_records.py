@@ -66,9 +66,9 @@ class Examples:
         return records.Skipped(f"file {i}", "it is grey") if i % 10 == 3 else _example(i)
 
 
-def _write(folder, splits=None, **options):
-    options = {"name": "faces", "features": FEATURES, "shard_bytes": 20_000} | options
-    return records.write(folder, splits=splits or {"train": Examples(50)}, **options)
+def _write(folder, splits=None, name="faces", file_format="tfrecord", num_workers=0, **info):
+    shards = records.Shards(file_format, num_bytes=20_000, num_workers=num_workers)
+    return records.write(folder, records.Info(name, FEATURES, **info), splits or {"train": Examples(50)}, shards)
 
 
 def _contents(folder):
@@ -365,7 +365,7 @@ features = {{"image": tfds.features.Image(), "name": tfds.features.Text(),
 example = {{"image": b"abc", "name": "n", "label": "a", "x": [1.0, 2.0]}}
 for file_format in ("tfrecord", "array_record"):
     folder = {str(tmp_path)!r} + "/" + file_format
-    records.write(folder, name="faces", features=features, splits={{"train": [example]}}, file_format=file_format)
+    records.write(folder, records.Info("faces", features), {{"train": [example]}}, records.Shards(file_format))
     assert records.open_split(folder, "train")[0]["image"] == b"abc"
 assert "tensorflow" not in sys.modules, "TensorFlow"
 assert "jax" not in sys.modules, "JAX"

@@ -44,7 +44,7 @@ def example(i):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browse") / "faces & co"
     records.write(
-        folder, name="faces", features=FEATURES, splits={s: [example(i) for i in range(6)] for s in ("train", "test")}
+        folder, records.Info("faces", FEATURES), {s: [example(i) for i in range(6)] for s in ("train", "test")}
     )
     return folder
 
@@ -89,9 +89,8 @@ def test_picture(folder, tmp_path):
 def test_records_without_points_or_labels(tmp_path):
     records.write(
         tmp_path / "bare",
-        name="bare",
-        features={"image": tfds.features.Image()},
-        splits={"train": [{"image": png(pixels(0, 400, 10))}]},
+        records.Info("bare", {"image": tfds.features.Image()}),
+        {"train": [{"image": png(pixels(0, 400, 10))}]},
     )
     browse.browse(tmp_path / "bare", tmp_path / "bare.png")
     browse.browse(tmp_path / "bare", tmp_path / "bare.html")
@@ -116,7 +115,7 @@ def test_damaged_records_are_left_out_and_listed(tmp_path, caplog):
     rows = [example(i) for i in range(5)]
     rows[1]["image"] = b"no image"
     rows[2]["regions"] = b""
-    records.write(tmp_path / "faces", name="faces", features=FEATURES, splits={"train": rows})
+    records.write(tmp_path / "faces", records.Info("faces", FEATURES), {"train": rows})
     (shard,) = (tmp_path / "faces").glob("*.tfrecord*")
     content = bytearray(shard.read_bytes())
     content[content.index(rows[4]["image"]) + 50] ^= 1
@@ -138,7 +137,7 @@ def test_damaged_records_are_left_out_and_listed(tmp_path, caplog):
 def test_labels_that_are_no_class_are_counted_apart(tmp_path):
     numbers = {"image": tfds.features.Image(), "mood": tfds.features.Scalar(np.int64)}
     rows = [{"image": png(pixels(0)), "mood": mood} for mood in (0, 1, 1, -1, 7)]
-    records.write(tmp_path / "faces", name="faces", features=numbers, splits={"train": rows})
+    records.write(tmp_path / "faces", records.Info("faces", numbers), {"train": rows})
     path = tmp_path / "faces" / "features.json"
     content = json.loads(path.read_text())
     content["featuresDict"]["features"]["mood"] = {

@@ -213,7 +213,7 @@ def test_records_on_disk(faces, tmp_path):
         ]
         for split, values in faces.fields.items()
     }
-    records.write(tmp_path / "faces", name="faces", features=features, splits=examples)
+    records.write(tmp_path / "faces", records.Info("faces", features), examples)
 
     def batches(folder, split, fields):
         source = records.open_split(folder, split)
