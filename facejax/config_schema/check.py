@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from facejax.config_schema.experiment import Experiment
 from facejax.config_schema.fields import Section, expected, group, section
-from facejax.config_schema.methods import SCHEMAS
 from facejax.errors import UserError
+from facejax.methods import METHODS
 
 
 def check(config) -> Experiment:
@@ -48,11 +48,11 @@ def check_keys(config) -> Experiment:
     except RequiredValueError as error:
         raise UserError(f"the config leaves a key open: {error}") from error
     if "method" not in values:
-        raise UserError(f"config.method is missing: one of {', '.join(SCHEMAS)}")
+        raise UserError(f"config.method is missing: one of {', '.join(METHODS)}")
     method = values["method"]
-    if not isinstance(method, str) or method not in SCHEMAS:
-        raise UserError(f"config.method = {method!r}: unknown method; there are: {', '.join(SCHEMAS)}")
-    schema = SCHEMAS[method]
+    if not isinstance(method, str) or method not in METHODS:
+        raise UserError(f"config.method = {method!r}: unknown method; there are: {', '.join(METHODS)}")
+    schema = METHODS[method].schema
     try:
         return schema.model_validate(values)
     except ValidationError as error:

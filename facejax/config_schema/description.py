@@ -7,7 +7,7 @@ from typing import Any, get_origin
 from facejax.config_schema.check import check_keys
 from facejax.config_schema.experiment import Experiment
 from facejax.config_schema.fields import Section, expected, section
-from facejax.config_schema.methods import SCHEMAS
+from facejax.methods import METHODS
 
 WIDTH = 120
 ANY_NAME = "NAME"  # stands for a key that the user chooses
@@ -25,9 +25,10 @@ def describe_all() -> str:
     """Markdown: the keys of every method, those that all have first."""
     common = dict(_keys(Experiment))
     parts = [TITLE, "## Every method\n", *common.values()]
-    for method, schema in SCHEMAS.items():
-        parts += [f"\n## `{method}`\n", f"{schema.__doc__}\n"]
-        parts += [line for name, line in _keys(schema) if common.get(name) != line and name != "method"]
+    for name, method in METHODS.items():
+        schema = method.schema
+        parts += [f"\n## `{name}`\n", f"{schema.__doc__}\n"]
+        parts += [line for key, line in _keys(schema) if common.get(key) != line and key != "method"]
     return "\n".join(parts) + "\n"
 
 
@@ -41,7 +42,7 @@ def describe(config) -> str:
       UserError: a key of it is wrong.
     """
     check_keys(config)
-    schema = SCHEMAS[config.method]
+    schema = METHODS[config.method].schema
     return "\n".join([f"# {schema.__doc__}\n", *(line for _, line in _keys(schema, config.to_dict()))]) + "\n"
 
 

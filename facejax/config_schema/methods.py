@@ -31,7 +31,6 @@ from facejax.config_schema.fields import (
 )
 from facejax.data import crops
 from facejax.errors import UserError
-from facejax.methods import lafs, pcl, supervised
 from facejax.models import fvit, landmarks, patches, resnet
 from facejax.models.pcl import SMALLEST_IMAGE
 from facejax.optimizers import EXCLUSIONS, WITHOUT_GRADIENT
@@ -240,7 +239,7 @@ class PCLLoss(ContrastLoss):
     noise: NonNegative = key("standard deviation of the noise on the images that are decoded again")
     mixing: Positive = key("parameter of the beta distribution, above 0.5, that mixes negatives in pairs")
     pose_negatives: PositiveCount = key("augmentations of each mirror image, the negatives of a pose")
-    negatives_of: Literal[*pcl.NEGATIVES_OF] = key(
+    negatives_of: Literal["own_image", "all_images"] = key(
         "whose mirror image a pose is compared with: its own image's, or all images' as in the official code"
     )
 
@@ -392,7 +391,7 @@ class LAFSTarget(Section):
     """LAFS' teacher."""
 
     momentum: Rate = key("fraction of the teacher that a step keeps at first; it rises to 1 along a cosine")
-    teacher_mode: Literal[*lafs.TEACHER_MODES] = key(
+    teacher_mode: Literal["train", "eval"] = key(
         "train: the teacher drops out and skips blocks as the student does, as in the official code; eval: it does not"
     )
 
@@ -499,7 +498,7 @@ class Classifier(Section):
     """The margin softmax."""
 
     num_classes: PositiveCount = key("number of identities in the training records, 2 or more")
-    loss: Literal[*supervised.MARGINS] = key("margin of the softmax")
+    loss: Literal["cosface", "arcface"] = key("margin of the softmax")
     scale: Positive = key("factor on the cosines")
     margin: NonNegative = key("what the cosine, or the angle, of the right class is worsened by")
     axis: Text = key("axis of the mesh that the classifier's rows are split over")
@@ -512,7 +511,7 @@ class RecognitionAdamW(Section):
     learning_rate: Positive = key("largest learning rate, at the end of the warm-up")
     final_learning_rate: NonNegative = key("learning rate after the last step")
     warmup_epochs: Count = key("epochs in which the learning rate rises")
-    groups: Literal[*supervised.GROUPS] = key(
+    groups: Literal["end_to_end", "layer_decay", "layer_decay_official"] = key(
         "which parameters have their own rate and decay: those of the landmark network, or each layer; "
         "layer_decay_official computes the layers' rates and, like the official code, does not apply them"
     )
@@ -572,13 +571,3 @@ class Supervised(Normalized):
             require_source(
                 "config.initialize_from.landmark_network", self.initialize_from.landmark_network, "a landmark network"
             )
-
-
-SCHEMAS: dict[str, type[Experiment]] = {
-    "byol": BYOL,
-    "fra": FRA,
-    "lafs": LAFS,
-    "pcl": PCL,
-    "simclr": SimCLR,
-    "supervised": Supervised,
-}

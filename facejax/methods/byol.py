@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from facejax import losses, optimizers, schedules
 from facejax.architectures.pooled_resnet import PooledResNet
+from facejax.config_schema import methods as schemas
 from facejax.data import views
 from facejax.methods.collapse import embedding_spread
 from facejax.methods.joint_views import side_by_side, views_apart
@@ -26,6 +27,7 @@ class BYOL(Method):
     and `view2`, which hold further arguments of `facejax.data.views.make_view`.
     """
 
+    schema = schemas.BYOL
     network_type: type[nn.Module] = BYOLNetwork
     predictors = ("predictor",)  # submodules that only the online network has
 

@@ -6,6 +6,7 @@ import jax
 
 from facejax import losses
 from facejax.architectures.fra_regions import FRARegions
+from facejax.config_schema import methods as schemas
 from facejax.methods.byol import BYOL
 from facejax.methods.collapse import assignment_entropy, embedding_spread
 from facejax.methods.method import Batch
@@ -16,6 +17,7 @@ from facejax.train_state import TrainState
 class FRA(BYOL):
     """FRA, bound to a config. Fields that are read: `loss`, besides those of `BYOL`."""
 
+    schema = schemas.FRA
     network_type = FRANetwork
     predictors = ("predictor", "region_predictor")
 

@@ -8,6 +8,7 @@ import optax
 
 from facejax import adamw, losses, schedules
 from facejax.architectures.part_fvit import PartFViT
+from facejax.config_schema import methods as schemas
 from facejax.data import photometry, views
 from facejax.interop import pretrained
 from facejax.methods.collapse import embedding_spread
@@ -21,7 +22,6 @@ from facejax.models.landmarks import LandmarkNetwork
 from facejax.train_state import TrainState
 
 REFERENCE_BATCH = 256  # that the learning rate is given for
-TEACHER_MODES = ("train", "eval")  # drops out as the student does, or is still
 
 
 class LAFS(Method):
@@ -37,6 +37,8 @@ class LAFS(Method):
     `ema.teacher_mode = "train"` the teacher drops out and skips blocks as the student does: the official code never
     puts it into evaluation mode. "eval" keeps it still, as DINO's paper has it.
     """
+
+    schema = schemas.LAFS
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
         super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)

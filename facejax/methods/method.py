@@ -2,11 +2,12 @@
 
 import abc
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
 from facejax.architectures import Architecture
+from facejax.config_schema.experiment import Experiment
 from facejax.pictures import Caption
 from facejax.preprocessing import Preprocessing
 from facejax.train_state import TrainState
@@ -23,7 +24,12 @@ class Method(abc.ABC):
       config: an `ml_collections.ConfigDict` that `facejax.config_schema.check.check` has passed.
       steps_per_epoch: updates an epoch, which the schedules count in.
       total_steps: updates of the whole run.
+
+    Attributes:
+      schema: what its config may hold.
     """
+
+    schema: ClassVar[type[Experiment]]
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
         self.config, self.steps_per_epoch, self.total_steps = config, steps_per_epoch, total_steps

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from facejax import losses, optimizers, schedules
 from facejax.architectures.pcl_branches import PCLBranches
+from facejax.config_schema import methods as schemas
 from facejax.data import crops, views
 from facejax.methods import dynamic_weights
 from facejax.methods.joint_views import side_by_side, views_apart
@@ -24,7 +25,6 @@ UPDATES = {  # in the order of an iteration: the parts of the network that get a
 CONTRASTS = ("face", "pose")  # the losses that are weighted
 DECODINGS = {"s_f": (0, 1), "f_s": (1, 0), "s_s": (0, 0), "f_f": (1, 1)}  # of face and pose: source 0, mirror image 1
 WARMUP_DECODINGS = ("s_f", "f_s", "s_s")
-NEGATIVES_OF = ("own_image", "all_images")
 WINDOW = 0.2  # half the side of a corner's window over the side of the image
 
 
@@ -38,6 +38,8 @@ class PCL(Method):
     Fields that are read: `image_size`, `dtype`, `epochs`, `batch_size`, `batches`, `decoder_warmup_epochs`; all of
     `model`, `loss` and `optimizer`; `augmentation`, which holds arguments of `facejax.data.views.distort`.
     """
+
+    schema = schemas.PCL
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
         super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)

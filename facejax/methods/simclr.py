@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from facejax import losses
+from facejax.config_schema import methods as schemas
 from facejax.data import views
 from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.pcl import PCL
@@ -15,6 +16,8 @@ class SimCLR(PCL):
     Fields of the config as for `PCL`, with `config.batches.face` alone; `config.view` holds further arguments of
     `facejax.data.views.make_view`.
     """
+
+    schema = schemas.SimCLR
 
     def face_inputs(self, key, images, sizes) -> dict[str, jax.Array]:
         """Two random views of each image, `views` [2, N, S, S, 3]."""

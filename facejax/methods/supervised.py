@@ -9,6 +9,7 @@ import optax
 
 from facejax import adamw, losses, schedules
 from facejax.architectures.part_fvit import PartFViT
+from facejax.config_schema import methods as schemas
 from facejax.data import crops, erasing, mixup, photometry, rand_augment, views
 from facejax.interop import pretrained
 from facejax.losses.sharded_softmax import Rows, margin_softmax
@@ -34,6 +35,8 @@ class Supervised(Method):
     the rule `("classifier", ("data", None))`, which covers its moments. With `classifier.sampled` below 1 (partial FC)
     AdamW still moves every row: those left out have gradient 0 in that step.
     """
+
+    schema = schemas.Supervised
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
         super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
