@@ -5,6 +5,8 @@ Grill et al., "Bootstrap your own latent", NeurIPS 2020, arXiv 2006.07733.
     python -m facejax.main --config=experiments/byol_r50.py[:demo] --workdir=DIR
 
 Data, views, optimizer and evaluations are those of fra_r50.py.
+
+Result to expect: no number of this run is published.
 """
 
 from experiments import fra_r50

@@ -17,9 +17,12 @@ is the same method on 64 px synthetic faces, which it renders itself: a narrow R
     python -m facejax.main --config=experiments/fra_r50.py:photos --workdir=workdirs/photos
 
 is for your own photos, from a hundred to a hundred thousand, on a laptop or one GPU.
+
+Result to expect: the paper judges fine-tuned networks; no number of the frozen encoder is known to us. Of the demo,
+docs/demo.md has one run.
 """
 
-import ml_collections
+from experiments import common
 
 
 def get_config(arg=None):
@@ -28,25 +31,14 @@ def get_config(arg=None):
     Args:
       arg: None for the paper's run, "demo" for synthetic faces on a laptop, "photos" for photos of one's own.
     """
-    if arg not in (None, "demo", "photos"):
-        raise ValueError(f"the argument of fra_r50.py is 'demo', 'photos' or nothing, not {arg!r}")
-    config = ml_collections.ConfigDict()
-    config.method = "fra"
-    config.seed = 0
+    config = common.base("fra", arg, args=("demo", "photos"))
     config.epochs = 50
     config.batch_size = 512  # over all devices
     config.image_size = 224
     config.dtype = "bfloat16"  # of the computation; parameters, statistics and losses are float32
     config.mean, config.std = (0.5231, 0.4044, 0.3489), (0.2536, 0.2194, 0.2070)  # of VGGFace2
 
-    config.data = dict(
-        folder="datasets/vggface2",
-        split="train",
-        image_size=256,  # images travel to the device with their longer side at most this long, and are cropped there
-        num_workers=16,  # processes that decode; 0: threads of the main process
-        skip_corrupt=False,
-        fraction=1.0,  # of the images that is trained on
-    )
+    config.data = common.records("datasets/vggface2", image_size=256, fraction=1.0)  # of the images
     view = dict(
         crop_scale=(0.2, 1.0),
         flip=0.5,
@@ -97,24 +89,8 @@ def get_config(arg=None):
         target_statistics="own",
     )
 
-    config.mesh = dict(data=-1)  # axis: size; -1 is all there is
-    config.sharding = ()  # ((regex on the path in the train state, "fsdp" or an axis for each dimension), ...)
-    config.checkpoint = dict(every_steps=1000, keep=3, keep_period=0)
-    config.log_every_steps = 50
-    config.profile_steps = ()  # (first, last)
-
-    faces = "datasets/synthetic_faces_112"  # rendered when a run begins and they are not there
-    config.synthetic_faces = dict(
-        folder=faces, size=112, train_identities=250, test_identities=60, images_per_identity=12, seed=0
-    )
-    config.evaluate_every_steps = 10_000  # besides the start and the end
-    people = dict(data=faces, groups="identity")
     config.evaluations = dict(
-        expression=dict(people, label="expression", probes=("knn", "linear")),
-        # The people of the two splits differ, so each is looked for among the images of the same split.
-        identity=dict(data=faces, label="identity", probes=("retrieval", "knn"), train_split="test", test_split="test"),
-        attributes=dict(people, label="attributes", probes=("linear",)),
-        pose=dict(people, label="pose", probes=("ridge",), names=("yaw", "pitch", "roll")),
+        expression=common.EXPRESSION, identity=common.IDENTITY, attributes=common.ATTRIBUTES, pose=common.POSE
     )
     if arg:
         shrink(config)
@@ -148,11 +124,7 @@ def synthetic(config):
     config.epochs = 8
     config.image_size = 48
     config.model.width = 16
-    faces = "datasets/synthetic_faces_64"
-    config.synthetic_faces.update(folder=faces, size=64)
-    config.data.update(folder=faces, image_size=64)
-    for evaluation in config.evaluations.values():
-        evaluation.data = faces
+    common.on_synthetic_faces(config, image_size=64)
     for view in (config.view1, config.view2):
         view.flip = 0.0  # a mirrored head has another yaw
         view.update(grey_probability=0.0, blur_probability=0.0)  # of few views, at every step's cost

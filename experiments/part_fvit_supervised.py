@@ -18,11 +18,13 @@ batch. The rows of the classifier, and its moments, are split over all devices.
     python -m facejax.main --config=experiments/part_fvit_supervised.py:demo --workdir=workdirs/part_fvit_demo
 
 is a small Part fViT on synthetic faces, which it renders itself: minutes on two cores.
+
+Result to expect: TAR at FAR 1e-4 on IJB-C of 97.29 and 97.40 %, the two numbers that are listed for Part fViT.
 """
 
 import math
 
-import ml_collections
+from experiments import common
 
 
 def get_config(arg=None):
@@ -31,23 +33,16 @@ def get_config(arg=None):
     Args:
       arg: None for the paper's run, "demo" for the laptop's.
     """
-    if arg not in (None, "demo"):
-        raise ValueError(f"the argument of part_fvit_supervised.py is 'demo' or nothing, not {arg!r}")
-    config = ml_collections.ConfigDict()
-    config.method = "supervised"
-    config.seed = 0
+    config = common.base("supervised", arg)
     config.epochs = 34
     config.batch_size = 1200  # over all devices
     config.image_size = 112
     config.dtype = "bfloat16"  # of the computation; parameters, statistics, landmarks and losses are float32
     config.mean, config.std = (0.5,) * 3, (0.5,) * 3
 
-    config.data = dict(
-        folder="datasets/ms1mv3",
-        split="train",
-        image_size=112,  # images travel to the device with their longer side at most this long, and are cropped there
-        num_workers=16,  # processes that decode; 0: threads of the main process
-        skip_corrupt=False,
+    config.data = common.records(
+        "datasets/ms1mv3",
+        image_size=112,
         label="identity",
         images_per_class=0,  # 0: all; 1, 2, 4, 10: a few-shot subset
         class_share=1.0,  # fraction of the identities
@@ -100,27 +95,11 @@ def get_config(arg=None):
         accumulation=1,
     )
 
-    config.mesh = dict(data=-1)  # axis: size; -1 is all there is
     config.sharding = (("classifier", ("data", None)),)  # regex on the path in the train state, axis of each dimension
     pairs = ("lfw", "cfp_fp", "agedb_30")
-    config.checkpoint = dict(
-        every_steps=1000,
-        keep=3,
-        keep_period=0,
-        best=tuple(f"{name}/embedding/verification_accuracy" for name in pairs),  # whose mean decides
-    )
-    config.log_every_steps = 50
-    config.profile_steps = ()  # (first, last)
-
-    config.synthetic_faces = dict(
-        folder="datasets/synthetic_faces_112",
-        size=112,
-        train_identities=200,
-        test_identities=50,
-        images_per_identity=12,
-        seed=0,
-    )
-    config.evaluate_every_steps = 10_000  # besides the start and the end
+    # The mean of these decides which evaluated state is kept.
+    config.checkpoint.best = tuple(f"{name}/embedding/verification_accuracy" for name in pairs)
+    config.synthetic_faces.update(train_identities=200, test_identities=50)
     config.evaluations = {
         name: dict(
             label="same",
@@ -139,13 +118,17 @@ def get_config(arg=None):
 
 def shrink(config):
     """Turns the paper's run into the laptop's."""
-    faces = "datasets/synthetic_faces_64"
     config.epochs = 22
     config.batch_size = 64
     config.image_size = 48
     config.dtype = "float32"
-    config.synthetic_faces.update(folder=faces, size=64, train_identities=250, test_identities=60)
-    config.data.update(folder=faces, image_size=48, num_workers=0)
+    config.synthetic_faces.update(train_identities=250, test_identities=60)
+    config.evaluations = {
+        "identity": dict(common.IDENTITY, kinds=("embedding",)),
+        # How consistently the learned points sit on faces: the 68 true ones, read off them.
+        "landmarks": dict(common.LANDMARKS, kinds=("landmarks",)),
+    }
+    common.on_synthetic_faces(config, image_size=48)
     config.model.update(
         size="nano", num_points=49, landmark_start="grid", dropout=0.0, stochastic_depth=0.0, landmark_dropout=0.0
     )
@@ -154,20 +137,3 @@ def shrink(config):
     config.classifier.update(num_classes=config.synthetic_faces.train_identities, scale=16.0, margin=0.1)
     config.optimizer.update(learning_rate=2e-3, warmup_epochs=1, landmark_factor=0.5, landmark_warmup_epochs=(2, 6))
     config.checkpoint.update(every_steps=200, best=())
-    config.log_every_steps = 50
-    config.evaluate_every_steps = 0
-    config.evaluations = {
-        # The identities of the two splits differ: leave one out within the test split.
-        "identity": dict(
-            label="identity",
-            probes=("retrieval", "knn"),
-            data=faces,
-            train_split="test",
-            test_split="test",
-            kinds=("embedding",),
-        ),
-        # How consistently the learned points sit on faces: the 68 true ones, read off them.
-        "landmarks": dict(
-            label="landmarks", probes=("alignment",), data=faces, groups="identity", kinds=("landmarks",)
-        ),
-    }

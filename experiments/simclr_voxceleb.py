@@ -5,6 +5,8 @@ Chen et al., "A simple framework for contrastive learning of visual representati
     python -m facejax.main --config=experiments/simclr_voxceleb.py[:demo] --workdir=DIR
 
 Data, network, optimiser and evaluations are those of pcl_voxceleb.py.
+
+Result to expect: no number of this run is published.
 """
 
 from experiments import pcl_voxceleb
