@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_experiment
 from random_inputs import generator
 
 from facejax.models.dino_head import DINOHead
@@ -79,7 +80,8 @@ def test_views_of_all_token_counts_go_through_one_head(tokens):
     assert jnp.abs(logits).max() <= 1 + 1e-5
 
 
-def test_landmarks_span_the_image_and_learn_through_the_patches():
+def test_landmarks_span_the_image_and_learn_through_the_patches(monkeypatch, quick_compilation):
+    tiny_experiment.shorten_networks(monkeypatch)
     network = FaceTransformer(FViT("nano", 9, dropout=0.0, stochastic_depth=0.0), LandmarkNetwork(9, dropout=0.0))
     images = jnp.asarray(generator().uniform(-1, 1, (2, 32, 32, 3)), jnp.float32)
 
