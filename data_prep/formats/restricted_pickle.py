@@ -4,6 +4,7 @@ For files such as InsightFace's `.bin`, of Python 2 and 3, protocols 0 to 5. The
 those in `_CONSTRUCTORS`, all of them here.
 """
 
+import io
 import math
 import pickle
 import re
@@ -89,4 +90,4 @@ def loads(data: bytes):
     Raises:
       ValueError: the pickle is damaged, or asks for anything else.
     """
-    return _Reader(data, encoding="bytes").load()
+    return _Reader(io.BytesIO(data), encoding="bytes").load()

@@ -2,15 +2,19 @@
 
 from facejax.architectures.architecture import Architecture
 from facejax.architectures.fra_regions import FRARegions
+from facejax.architectures.lewel_regions import LEWELRegions
 from facejax.architectures.part_fvit import PartFViT
 from facejax.architectures.pcl_branches import PCLBranches
 from facejax.architectures.pooled_resnet import PooledResNet
+from facejax.architectures.vit import ViT
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
     "fra": FRARegions,
+    "lewel": LEWELRegions,
     "part_fvit": PartFViT,
     "pcl": PCLBranches,
     "resnet": PooledResNet,
+    "vit": ViT,
 }
 
 __all__ = ["ARCHITECTURES", "Architecture"]

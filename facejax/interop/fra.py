@@ -27,6 +27,27 @@ def resnet_links(variant: str, key: str, path: str) -> list[Link]:
     return links
 
 
+def find_variant(arrays: Mapping[str, np.ndarray]) -> tuple[str, int]:
+    """Backbone, a key of `facejax.models.resnet.VARIANTS`, and width, of a ResNet's state dict.
+
+    Raises:
+      ValueError: it is none of them.
+    """
+    stem, _, kernel, _ = arrays["conv1.weight"].shape
+    depths = tuple(len({key.split(".")[1] for key in arrays if key.startswith(f"layer{n}.")}) for n in (1, 2, 3, 4))
+    expansion = len(arrays["layer1.0.conv3.weight"]) // stem if "layer1.0.conv3.weight" in arrays else 1
+    inner = len(arrays["layer1.0.conv1.weight"])
+    matching = [
+        (name, factor)
+        for name, (block, blocks, factor) in VARIANTS.items()
+        if (block.expansion, blocks) == (expansion, depths) and stem % factor == 0
+    ]
+    if not matching or kernel != 7 or inner != stem:
+        raise ValueError(f"a ResNet with {depths} blocks of expansion {expansion}, stem {kernel} x {kernel} x {stem}")
+    name, factor = max(matching, key=lambda match: match[1] == stem // 64)  # 128 is twice 64, not one wide stem
+    return name, stem // factor
+
+
 def mlp_links(key: str, path: str) -> list[Link]:
     """Key map of a projector or predictor."""
     return [

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 
 import jax
-import numpy as np
 from etils import epath
 from flax import traverse_util
 
 from facejax import checkpoints, paths
 from facejax.errors import UserError
-from facejax.interop import lafs, torch_file
+from facejax.interop import lafs, weights_file
 from facejax.sharding import path_name
 
 RANDOM = "random"  # written in a config in the place of a source: the weights stay as they were drawn
@@ -31,7 +30,8 @@ def landmark_network(source: epath.PathLike, *, shapes_only: bool = False) -> di
     """
     source = paths.resolve(source)
     if not _is_workdir(source):
-        return lafs.landmark_network_from_official(_state_dict(source, shapes_only), source=str(source))
+        arrays = weights_file.read(source, shapes_only=shapes_only)
+        return lafs.landmark_network_from_official(arrays, source=str(source))
     found = _read(source, ("statistics/landmark_network", "params/landmark_network"), shapes_only)
     if "landmark_network" in found.get("statistics", {}):
         return found["statistics"]["landmark_network"]
@@ -58,7 +58,8 @@ def transformer(source: epath.PathLike, *, size: str, shapes_only: bool = False)
     """
     source = paths.resolve(source)
     if not _is_workdir(source):
-        return lafs.transformer_from_official(_state_dict(source, shapes_only), size=size, source=str(source))["params"]
+        arrays = weights_file.read(source, shapes_only=shapes_only)
+        return lafs.transformer_from_official(arrays, size=size, source=str(source))["params"]
     found = _read(source, ("target/params/transformer", "params/transformer"), shapes_only)
     return (found.get("target") or found)["params"]["transformer"]
 
@@ -109,14 +110,3 @@ def _read(workdir: epath.Path, prefixes: tuple[str, ...], shapes_only: bool) -> 
         raise UserError(f"{folder} holds none of {', '.join(prefixes)}: it is a run of another kind")
     arrays = chosen if shapes_only else checkpoints.read_arrays(folder, chosen)
     return traverse_util.unflatten_dict(arrays, sep="/")
-
-
-def _state_dict(source, shapes_only: bool) -> dict[str, np.ndarray]:
-    """The weights in an official file; of a self-supervised checkpoint the teacher's."""
-    content = torch_file.read(source, shapes_only=shapes_only)
-    for key in ("teacher", "state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, np.ndarray) for value in content.values()):
-        raise UserError(f"{source} holds no state dict, neither by itself nor as 'teacher', 'state_dict' or 'model'")
-    return content

@@ -1,7 +1,7 @@
 """Reads what `torch.save` wrote, without PyTorch and without running anything that the file says."""
 
 import collections
-import functools
+import io
 import math
 import pickle
 import zipfile
@@ -28,6 +28,10 @@ DTYPES = {
 }
 
 
+MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the format before PyTorch 1.6
+MAX_LEGACY = 8 << 30  # bytes; files of that time are far smaller
+
+
 class Unknown:
     """Stands for an object of a class that is not needed, such as the settings of the run (`argparse.Namespace`)."""
 
@@ -48,14 +52,16 @@ class Unknown:
 
 
 def read(path: epath.PathLike, *, shapes_only: bool = False):
-    """The object in a file of `torch.save` (PyTorch 1.6 and newer): dicts, lists and numbers, tensors as NumPy arrays.
+    """The object in a file of `torch.save`: dicts, lists and numbers, tensors as NumPy arrays.
+
+    It is in the zip format of PyTorch 1.6 and newer, or in the one before.
 
     Objects of other classes become `Unknown`; no code of theirs runs.
 
     Args:
       path: the file.
-      shapes_only: leave the tensors' data unread; the arrays have their shapes and types, and hold zeros that take no
-        memory.
+      shapes_only: leave the tensors' data unread, where the format allows it; the arrays have their shapes and types,
+        and hold zeros that take no memory.
 
     Raises:
       UserError: there is no such file, or it is not one that `torch.save` wrote whole.
@@ -64,17 +70,22 @@ def read(path: epath.PathLike, *, shapes_only: bool = False):
     if not path.exists():
         raise UserError(f"there is no file {path}")
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            _check_entries(archive, path.stat().length)
-            names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
-            if len(names) != 1:
-                raise ValueError(f"it has {len(names)} entries data.pkl")
-            return _Unpickler(archive, names[0], shapes_only).load()
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, RuntimeError) as error:
-        raise UserError(
-            f"{path} is not a checkpoint of PyTorch 1.6 or newer, or is damaged ({error!s:.200}); load an older one "
-            "and save it again with a newer PyTorch"
-        ) from error
+        with path.open("rb") as file:
+            read_format = _read_zip if zipfile.is_zipfile(file) else _read_legacy
+            file.seek(0)
+            return read_format(file, path.stat().length, shapes_only)
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, RuntimeError, MemoryError) as error:
+        raise UserError(f"{path} is not a checkpoint of PyTorch, or is damaged ({error!s:.200})") from error
+
+
+def _read_zip(file, size: int, shapes_only: bool):
+    """What PyTorch writes since 1.6: an archive of one pickle and of raw storages."""
+    with zipfile.ZipFile(file) as archive:
+        _check_entries(archive, size)
+        names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+        if len(names) != 1:
+            raise ValueError(f"it has {len(names)} entries data.pkl")
+        return _ZipUnpickler(archive, names[0], shapes_only).load()
 
 
 def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
@@ -88,13 +99,28 @@ def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
         raise ValueError("its entries overlap")
 
 
-class _Unpickler(RestrictedUnpickler):
-    dispatch: ClassVar = RestrictedUnpickler.dispatch | instructions("EMPTY_DICT", "BINPERSID", "NEWOBJ", "NEWOBJ_EX")
+def _read_legacy(file, size: int, shapes_only: bool):
+    """What PyTorch before 1.6 wrote: pickles of a magic number, a version, the machine, the object and the keys of its
+    storages, then for each of these its length and its raw data.
+    """
+    if not 0 < size <= MAX_LEGACY:
+        raise ValueError("it is empty" if not size else "too large for the format that PyTorch had before 1.6")
+    stream = io.BytesIO(file.read())
+    if not stream.getvalue().startswith(b"\x80") or _PlainUnpickler(stream).load() != MAGIC:
+        raise ValueError("it is neither a zip file nor of the format before PyTorch 1.6")
+    version, machine = (_PlainUnpickler(stream).load() for _ in range(2))
+    if version != 1001 or not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise ValueError("a version of the format that is not read")
+    unpickler = _LegacyUnpickler(stream, size)
+    content, keys = unpickler.load(), _PlainUnpickler(stream).load()
+    unpickler.fill(stream, keys, shapes_only)
+    return content
 
-    def __init__(self, archive: zipfile.ZipFile, name: str, shapes_only: bool):
-        super().__init__(archive.read(name))
-        self._archive, self._folder, self._shapes_only = archive, name.removesuffix("data.pkl"), shapes_only
-        self._storage = functools.cache(self._read_storage)
+
+class _Unpickler(RestrictedUnpickler):
+    """Makes tensors of storages, which subclasses have in different places."""
+
+    dispatch: ClassVar = RestrictedUnpickler.dispatch | instructions("EMPTY_DICT", "BINPERSID", "NEWOBJ", "NEWOBJ_EX")
 
     def find_class(self, module, name):
         if module.startswith("torch") and name in DTYPES:
@@ -107,16 +133,10 @@ class _Unpickler(RestrictedUnpickler):
         return known.get((module, name), Unknown)
 
     def persistent_load(self, pid):
-        kind, storage, key, *_ = pid
+        kind, storage, key, *rest = pid
         if kind != "storage" or not isinstance(storage, str) or storage not in DTYPES or not isinstance(key, str):
             raise ValueError("tensors of a type that is not read")
-        return self._storage(storage, key)
-
-    def _read_storage(self, storage: str, key: str) -> np.ndarray:
-        name, dtype = f"{self._folder}data/{key}", np.dtype(DTYPES[storage])
-        if self._shapes_only:
-            return np.broadcast_to(np.zeros((), dtype), self._archive.getinfo(name).file_size // dtype.itemsize)
-        return np.frombuffer(self._archive.read(name), dtype)
+        return self.storage(key, np.dtype(DTYPES[storage]), *rest)
 
     def _setitems(self):
         items = self.pop_mark()
@@ -160,6 +180,60 @@ class _Unpickler(RestrictedUnpickler):
             pickle.FROZENSET[0]: _unneeded_frozenset,
         }
     )
+
+
+class _PlainUnpickler(_Unpickler):
+    """Of a pickle that holds no tensors."""
+
+    def storage(self, *_):
+        raise ValueError("a tensor where there is none")
+
+
+class _ZipUnpickler(_Unpickler):
+    def __init__(self, archive: zipfile.ZipFile, name: str, shapes_only: bool):
+        super().__init__(io.BytesIO(archive.read(name)))
+        self._archive, self._folder, self._shapes_only = archive, name.removesuffix("data.pkl"), shapes_only
+        self._storages: dict = {}
+
+    def storage(self, key: str, dtype: np.dtype, *_) -> np.ndarray:
+        if (key, dtype) not in self._storages:
+            self._storages[key, dtype] = self._read(f"{self._folder}data/{key}", dtype)
+        return self._storages[key, dtype]
+
+    def _read(self, name: str, dtype: np.dtype) -> np.ndarray:
+        if self._shapes_only:
+            return np.broadcast_to(np.zeros((), dtype), self._archive.getinfo(name).file_size // dtype.itemsize)
+        return np.frombuffer(self._archive.read(name), dtype)
+
+
+class _LegacyUnpickler(_Unpickler):
+    def __init__(self, stream: io.BytesIO, size: int):
+        super().__init__(stream)
+        self._storages: dict[str, np.ndarray] = {}
+        self._left = size
+
+    def storage(self, key: str, dtype: np.dtype, location, count, view=None) -> np.ndarray:
+        if view is not None or type(count) is not int or count < 0:
+            raise ValueError("a malformed storage")
+        if key not in self._storages:
+            self._left -= count * dtype.itemsize
+            if self._left < 0:
+                raise ValueError("storages are larger than the file")
+            self._storages[key] = np.zeros(count, dtype)  # filled when the file has come to it
+        if (self._storages[key].dtype, len(self._storages[key])) != (dtype, count):
+            raise ValueError("a storage of two types or lengths")
+        return self._storages[key]
+
+    def fill(self, stream: io.BytesIO, keys, shapes_only: bool) -> None:
+        """Reads the data of all storages, which follow in the order of `keys`."""
+        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(self._storages):
+            raise ValueError("its storages are not those of its tensors")
+        for key in () if shapes_only else keys:
+            storage = self._storages[key]
+            count, data = int.from_bytes(stream.read(8), "little"), stream.read(storage.nbytes)
+            if count != len(storage) or len(data) != storage.nbytes:
+                raise ValueError("a storage is shorter than its tensor, or cut off")
+            storage[:] = np.frombuffer(data, storage.dtype)
 
 
 def _tensor(storage, offset, shape, strides, *_):

@@ -23,7 +23,7 @@ class RestrictedUnpickler(pickle._Unpickler):
     instructions there are, and a huge index into its memo, a dict, reserves no memory. Subclasses may add instructions.
 
     Args:
-      data: the pickle.
+      stream: of the pickle; after `load` it is where the pickle ends.
       encoding: of the strings of Python 2; "bytes" leaves them bytes.
 
     Attributes:
@@ -33,8 +33,8 @@ class RestrictedUnpickler(pickle._Unpickler):
     constructors: ClassVar[Mapping[tuple[str, str], Any]] = {}
     dispatch: ClassVar[dict[int, Any]] = instructions(*_PLAIN)
 
-    def __init__(self, data: bytes, encoding: str = "utf-8"):
-        super().__init__(io.BytesIO(data), encoding=encoding)
+    def __init__(self, stream: io.BytesIO, encoding: str = "utf-8"):
+        super().__init__(stream, encoding=encoding)
 
     def find_class(self, module, name):
         """Raises UnpicklingError for what is not in `constructors`."""
