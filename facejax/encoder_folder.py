@@ -42,7 +42,7 @@ def write(folder, description: Mapping[str, Any], variables: Mapping, *, replace
     weights = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     content = {"format": FORMAT, **description, "files": {WEIGHTS: _digest(weights)}}
     write_atomically(folder / WEIGHTS, weights)
-    write_json(folder / DESCRIPTION, content | {"digest": _digest_of(content)})
+    write_json(folder / DESCRIPTION, content | {"digest": digest_of(content)})
 
 
 def read(folder) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -74,7 +74,7 @@ def _read_description(file: epath.Path) -> dict[str, Any]:
         if content["format"] > FORMAT:
             raise UserError(f"{file} was written by a newer facejax: pip install --upgrade facejax")
         content["files"][WEIGHTS]
-        if stated != _digest_of(content):
+        if stated != digest_of(content):
             raise UserError(f"{file} is damaged or was edited: its digest differs; copy the folder again")
     except FileNotFoundError as error:
         raise UserError(f"there is no {file}: name the folder of an encoder") from error
@@ -83,7 +83,8 @@ def _read_description(file: epath.Path) -> dict[str, Any]:
     return content
 
 
-def _digest_of(content) -> str:
+def digest_of(content: Mapping[str, Any]) -> str:
+    """The digest that a description ends with, of all that is before it."""
     return _digest(json.dumps(content, sort_keys=True).encode())
 
 

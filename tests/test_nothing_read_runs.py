@@ -13,13 +13,16 @@ import jax.numpy as jnp
 import ml_collections
 import pytest
 
+import facejax
 from data_prep import browse
 from data_prep.formats import restricted_pickle
-from facejax import checkpoints, reporting
+from facejax import checkpoints, encoder_folder, reporting
 from facejax.data import records
+from facejax.encoder import Encoder
 from facejax.errors import UserError
 from facejax.evaluation import metrics_file
-from facejax.interop import pretrained
+from facejax.interop import pretrained, torch_file
+from facejax.preprocessing import Preprocessing
 
 FACES = Path(__file__).parent / "data" / "fixtures" / "tiny_faces"
 PICKLE = b"ccanary\nCanary\n)R."  # canary.Canary()
@@ -76,6 +79,25 @@ def read_weights(folder):
     for read in (pretrained.landmark_network, lambda path: pretrained.transformer(path, size="S")):
         with pytest.raises(UserError, match="no state dict"):
             read(folder / "weights.pth")
+    before = b"".join(pickle.dumps(value, 2) for value in (torch_file.MAGIC, 1001, {"little_endian": True}))
+    (folder / "older.pth").write_bytes(before + PICKLE + pickle.dumps([], 2))
+    for name in ("weights.pth", "older.pth"):
+        with pytest.raises(UserError, match="no state dict"):
+            facejax.load(folder / name)
+
+
+def read_encoder(folder):
+    Encoder.random("resnet", {"backbone": "resnet18", "width": 1}, Preprocessing(8)).save(folder)
+    file = folder / encoder_folder.DESCRIPTION
+    content = {
+        **json.loads(file.read_text()),
+        "architecture": "canary.Canary",
+        "config": {"py/object": "canary.Canary"},
+    }
+    content.pop("digest")
+    file.write_text(json.dumps({**content, "digest": encoder_folder.digest_of(content)}))
+    with pytest.raises(UserError, match=r"unknown architecture 'canary\.Canary'"):
+        facejax.load(folder)
 
 
 def read_pairs(folder):
@@ -118,7 +140,7 @@ def read_workdir(folder):
 
 
 @pytest.mark.parametrize(
-    "read", [read_records, browse_records, read_weights, read_pairs, read_checkpoint, read_workdir]
+    "read", [read_records, browse_records, read_weights, read_encoder, read_pairs, read_checkpoint, read_workdir]
 )
 def test_nothing_that_is_read_is_imported(read, tmp_path, canary):
     read(tmp_path / "shared")

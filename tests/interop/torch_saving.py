@@ -106,6 +106,7 @@ FORMATS = {"zip": write_zip, "legacy": write_legacy}
 
 def save(path, arrays, *, format="zip", wrap=lambda state_dict: state_dict):
     """A state dict of NumPy arrays; `wrap` makes a checkpoint of it."""
-    tensors = {name: Tensor(str(index), np.asarray(array, order="C")) for index, (name, array) in enumerate(arrays.items())}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    tensors = {name: Tensor(str(index), array) for index, (name, array) in enumerate(arrays.items())}
     content = wrap(collections.OrderedDict(tensors))
     return FORMATS[format](path, content, list(tensors.values()))
