@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import shape_checks
 from fake_bucket import FakeBucket
 
 from facejax import processors
@@ -25,6 +26,7 @@ HERE = pathlib.Path(__file__).parent
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE.parent / ".cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 sys.path.insert(0, str(HERE / "goldens"))  # golden.py: the inputs and parameters behind the vectors
+shape_checks.install()
 
 
 def pytest_addoption(parser):
@@ -98,3 +100,10 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def unchecked_shapes():
+    """Switches the checks of annotated shapes off, for tests of the errors that the library itself raises."""
+    with shape_checks.unchecked():
+        yield

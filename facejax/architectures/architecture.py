@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, UInt8
 from pydantic import ConfigDict
 
 from facejax.errors import UserError
@@ -39,10 +40,12 @@ class Architecture(abc.ABC):
         """Random variables of all that is needed after training, for images of this shape."""
 
     @abc.abstractmethod
-    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+    def encode(self, variables, images: Float[ArrayLike, "N S S 3"]) -> dict[str, Float[Array, "N _"]]:
         """`{kind: features}`, float32 [N, D]."""
 
-    def pictures(self, variables, images: jax.Array, pixels: jax.Array) -> dict[str, jax.Array]:
+    def pictures(
+        self, variables, images: Float[ArrayLike, "N S S 3"], pixels: UInt8[ArrayLike, "N S S 3"]
+    ) -> dict[str, UInt8[Array, "N _ _ 3"]]:
         """`{name: uint8 [N, H, W, 3]}`, what is worth looking at; `pixels` are the same images, uint8."""
         return {}
 

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, UInt8
 from pydantic.dataclasses import dataclass
 
 from facejax.architectures.architecture import SETTINGS
@@ -56,11 +57,13 @@ class FRARegions(PooledResNet):
         """Variables `{"params", "batch_stats", "prototypes"}`."""
         return self.network.init(rng, images, False)
 
-    def heatmaps(self, variables, images) -> jax.Array:
+    def heatmaps(self, variables, images: Float[ArrayLike, "N S S 3"]) -> Float[Array, "N h w {self.num_regions}"]:
         """How much of each cell belongs to each region: [N, h, w, Q], which sum to 1 (and Q times 1e-7) over Q."""
         return self.network.apply(variables, images, False)["heatmaps"]
 
-    def pictures(self, variables, images, pixels) -> dict[str, jax.Array]:
+    def pictures(
+        self, variables, images: Float[ArrayLike, "N S S 3"], pixels: UInt8[ArrayLike, "N S S 3"]
+    ) -> dict[str, UInt8[Array, "N _ _ 3"]]:
         """The regions over the images, uint8 [N, S, S, 3], one colour a region.
 
         `heatmaps` shows the most probable region, the stronger the surer the student is of it, `segmentation` whatever

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, UInt8
 from pydantic.dataclasses import dataclass
 
 from facejax.architectures import landmark_pictures
@@ -65,18 +66,20 @@ class PartFViT(Architecture):
         """Variables `{"params": {"transformer", "landmark_network"}, "batch_stats": {"landmark_network"}}`."""
         return self.network.init(rng, images, False)
 
-    def encode(self, variables, images) -> dict[str, jax.Array]:
+    def encode(self, variables, images: Float[ArrayLike, "N S S 3"]) -> dict[str, Float[Array, "N _"]]:
         """The class token; the points, flattened."""
         features = {"embedding": self.network.apply(variables, images, False)}
         if "landmarks" in self.kinds:
             features["landmarks"] = self.landmarks(variables, images).reshape(len(images), -1)
         return {kind: features[kind] for kind in self.kinds}
 
-    def landmarks(self, variables, images) -> jax.Array:
+    def landmarks(self, variables, images: Float[ArrayLike, "N S S 3"]) -> Float[Array, "N {self.num_points} 2"]:
         """The learned points [N, P, 2], (x, y) in pixels of the square."""
         return self.network.apply(variables, images, False, method="points")
 
-    def pictures(self, variables, images, pixels) -> dict[str, jax.Array]:
+    def pictures(
+        self, variables, images: Float[ArrayLike, "N S S 3"], pixels: UInt8[ArrayLike, "N S S 3"]
+    ) -> dict[str, UInt8[Array, "N _ _ 3"]]:
         """Landmarks, patches and attention; see `landmark_pictures`."""
         _, sown = self.network.apply(variables, images, False, mutable=["intermediates"])
         attention = class_attention(sown["intermediates"]["transformer"])

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, UInt8
 from pydantic.dataclasses import dataclass
 
 from facejax.architectures.architecture import SETTINGS, Architecture, Dtype
@@ -63,7 +64,7 @@ class PCLBranches(Architecture):
 
         return self.network.init(rng, images, method=run)
 
-    def encode(self, variables, images) -> dict[str, jax.Array]:
+    def encode(self, variables, images: Float[ArrayLike, "N S S 3"]) -> dict[str, Float[Array, "N _"]]:
         """What the network makes of the images."""
         return self.network.apply(variables, images, branches=self.branches)
 
@@ -75,7 +76,9 @@ class PCLBranches(Architecture):
     def _decode(self, variables, face, pose):
         return self.network.apply(variables, face["face"], pose["pose"], train=False, method="decode")
 
-    def pictures(self, variables, images, pixels) -> dict[str, jax.Array]:
+    def pictures(
+        self, variables, images: Float[ArrayLike, "N S S 3"], pixels: UInt8[ArrayLike, "N S S 3"]
+    ) -> dict[str, UInt8[Array, "N _ _ 3"]]:
         """What the decoder makes of the images, one row an image.
 
         `reconstructions` [N, S, 6 S, 3]: source s, mirror image f, then the face of s in the pose of f, of f in the

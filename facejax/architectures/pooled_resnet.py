@@ -3,8 +3,8 @@
 import functools
 from typing import ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
 from pydantic.dataclasses import dataclass
 
 from facejax.architectures.architecture import SETTINGS, Architecture, Dtype
@@ -39,7 +39,7 @@ class PooledResNet(Architecture):
         """Variables `{"params": {"backbone"}, "batch_stats": {"backbone"}}`."""
         return {name: {"backbone": tree} for name, tree in self.resnet.init(rng, images, False).items()}
 
-    def encode(self, variables, images) -> dict[str, jax.Array]:
+    def encode(self, variables, images: Float[ArrayLike, "N S S 3"]) -> dict[str, Float[Array, "N _"]]:
         """The mean of the last grid."""
         backbone = {name: tree["backbone"] for name, tree in variables.items() if "backbone" in tree}
         return {"pooled": self.resnet.apply(backbone, images, False).mean((1, 2), dtype=wide(self.resnet.dtype))}

@@ -1,7 +1,8 @@
 """Losses as pure functions of arrays: no state, no NaN at the edges.
 
 They compute in float32 whatever comes in; float64 arguments, which only x64 mode has, stay float64.
-They import nothing but JAX, so they can be used from any training loop. Under `jax.jit` over a mesh with the batch
+They import nothing but JAX, and jaxtyping for the shapes in their signatures, so they can be used from any training
+loop. Under `jax.jit` over a mesh with the batch
 sharded they see the global batch; no axis name is needed.
 """
 

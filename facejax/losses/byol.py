@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.losses.arguments import as_float
 from facejax.losses.vectors import einsum, unit
 
 
-def byol(prediction: jax.typing.ArrayLike, target: jax.typing.ArrayLike) -> jax.Array:
+def byol(prediction: Float[ArrayLike, "N D"], target: Float[ArrayLike, "N D"]) -> Float[Array, ""]:
     """Squared distance of unit vectors, mean over the batch: 2 - 2 cos(prediction, target).
 
     One direction; a symmetric loss adds the one with the views exchanged.
@@ -25,7 +26,7 @@ def byol(prediction: jax.typing.ArrayLike, target: jax.typing.ArrayLike) -> jax.
 
     Source: Grill et al., "Bootstrap your own latent", NeurIPS 2020, arXiv 2006.07733, equation 2.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> float(byol(jnp.array([[2.0, 0.0], [0.0, 1.0]]), jnp.array([[1.0, 0.0], [1.0, 0.0]])))
       1.0
@@ -38,8 +39,8 @@ def byol(prediction: jax.typing.ArrayLike, target: jax.typing.ArrayLike) -> jax.
 
 
 def region_consistency(
-    prediction: jax.typing.ArrayLike, target: jax.typing.ArrayLike, decorrelation_weight: float = 0.02
-) -> jax.Array:
+    prediction: Float[ArrayLike, "N Q D"], target: Float[ArrayLike, "N Q D"], decorrelation_weight: float = 0.02
+) -> Float[Array, ""]:
     """Region q of one view must agree with region q of the other, and with no other region.
 
     The mean over images and regions of `2 - 2 cos(p_q, t_q) + decorrelation_weight * sum_{r != q} cos²(p_q, t_r) / Q`.
@@ -60,7 +61,7 @@ def region_consistency(
     Source: Gao & Patras, "Self-Supervised Facial Representation Learning with Facial Region Awareness", CVPR 2024,
     arXiv 2403.02138, the local consistency term, and the official code for the decorrelation.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> regions = jnp.eye(3)[None]  # one image, three orthogonal regions
       >>> float(region_consistency(regions, regions))

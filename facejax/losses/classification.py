@@ -2,11 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Integer
 
 from facejax.losses.arguments import as_float, as_targets
 
 
-def cross_entropy(logits: jax.typing.ArrayLike, labels: jax.typing.ArrayLike) -> jax.Array:
+def cross_entropy(
+    logits: Float[ArrayLike, "N C"], labels: Integer[ArrayLike, " N"] | Float[ArrayLike, "N C"]
+) -> Float[Array, ""]:
     """Softmax cross-entropy, mean over the batch.
 
     Args:
@@ -23,7 +26,7 @@ def cross_entropy(logits: jax.typing.ArrayLike, labels: jax.typing.ArrayLike) ->
 
     Source: Bishop, "Pattern recognition and machine learning", 2006, equation 4.108.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]]))
       >>> round(float(cross_entropy(logits, jnp.array([0, 2]))), 4)  # log 2
@@ -34,7 +37,7 @@ def cross_entropy(logits: jax.typing.ArrayLike, labels: jax.typing.ArrayLike) ->
     return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits, axis=-1), axis=-1))
 
 
-def binary_cross_entropy(logits: jax.typing.ArrayLike, targets: jax.typing.ArrayLike) -> jax.Array:
+def binary_cross_entropy(logits: Float[ArrayLike, "N A"], targets: Float[ArrayLike, "N A"]) -> Float[Array, ""]:
     """Cross-entropy of A attributes that are each there or not, mean over images and attributes.
 
     Args:
@@ -50,7 +53,7 @@ def binary_cross_entropy(logits: jax.typing.ArrayLike, targets: jax.typing.Array
 
     Source: Bishop, "Pattern recognition and machine learning", 2006, equation 4.90.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> round(float(binary_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.0, 1.0]]))), 4)  # log 2
       0.6931

@@ -4,13 +4,14 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.losses.arguments import as_float
 from facejax.losses.classification import cross_entropy
 from facejax.losses.vectors import einsum
 
 
-def sinkhorn(probabilities: jax.typing.ArrayLike, num_iterations: int = 3) -> jax.Array:
+def sinkhorn(probabilities: Float[ArrayLike, "N K"], num_iterations: int = 3) -> Float[Array, "N K"]:
     """Balances soft assignments, so that every prototype gets about the same share of the samples.
 
     Each iteration scales the columns (prototypes) to sum 1/K, then the rows (samples) to sum 1/N; at the end the rows
@@ -30,7 +31,7 @@ def sinkhorn(probabilities: jax.typing.ArrayLike, num_iterations: int = 3) -> ja
     Source: Cuturi, "Sinkhorn distances", NeurIPS 2013; Caron et al., "Unsupervised learning of visual features by
     contrasting cluster assignments", NeurIPS 2020, arXiv 2006.09882, section 3.1.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> sinkhorn(jnp.array([[0.9, 0.1], [0.9, 0.1]]))  # both like the first prototype: they have to share
       Array([[0.5, 0.5],
@@ -54,13 +55,13 @@ def _reciprocal(x: jax.Array) -> jax.Array:
 
 
 def cluster_assignment(
-    student: jax.typing.ArrayLike,
-    teacher: jax.typing.ArrayLike,
+    student: Float[ArrayLike, "N K"],
+    teacher: Float[ArrayLike, "N K"],
     student_temperature: float = 0.1,
     teacher_temperature: float = 0.04,
     entropy_weight: float = 1.0,
     sinkhorn_iterations: int = 3,
-) -> jax.Array:
+) -> Float[Array, ""]:
     """The student predicts the teacher's balanced assignments, and uses all prototypes alike.
 
     Cross-entropy of `softmax(student / student_temperature)` with `sinkhorn(softmax(teacher / teacher_temperature))`,
@@ -85,7 +86,7 @@ def cluster_assignment(
     Source: Gao & Patras, CVPR 2024, arXiv 2403.02138, the semantic relation loss; the entropy term is that of Assran
     et al., "Masked siamese networks", ECCV 2022, arXiv 2204.07141, equation 2.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> logits = jnp.array([[1.0, -1.0], [-1.0, 1.0]])
       >>> round(float(cluster_assignment(logits, logits)), 6)
@@ -107,12 +108,12 @@ def cluster_assignment(
 
 
 def centered_assignment(
-    student: jax.typing.ArrayLike,
-    teacher: jax.typing.ArrayLike,
-    center: jax.typing.ArrayLike,
+    student: Float[ArrayLike, "N K"],
+    teacher: Float[ArrayLike, "N K"],
+    center: Float[ArrayLike, " K"],
     student_temperature: float = 0.1,
     teacher_temperature: float = 0.04,
-) -> jax.Array:
+) -> Float[Array, ""]:
     """The student predicts the teacher's assignment of the same sample; a center keeps it from being always the same.
 
     Cross-entropy of `softmax(student / student_temperature)` with `softmax((teacher - center) / teacher_temperature)`,
@@ -135,7 +136,7 @@ def centered_assignment(
     Source: the official code of Gao & Patras, CVPR 2024, arXiv 2403.02138, for its baseline LEWEL-B; the center is that
     of Caron et al., ICCV 2021, arXiv 2104.14294, section 3.1.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> logits = jnp.array([[1.0, -1.0], [1.0, -1.0]])
       >>> round(float(centered_assignment(logits, logits, jnp.zeros(2))), 6)

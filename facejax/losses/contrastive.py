@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Integer
 
 from facejax.losses.arguments import as_float, check_dtype, check_shape, known_values
 from facejax.losses.vectors import einsum, inverse_norm, unit
 
 
-def info_nce(features: jax.typing.ArrayLike, temperature: float = 0.07) -> jax.Array:
+def info_nce(features: Float[ArrayLike, "M D"], temperature: float = 0.07) -> Float[Array, ""]:
     """Cross-entropy of finding the other view of an image among all other features of the batch.
 
     For anchor i with other view p, `-log(exp(cos(i, p) / temperature) / sum_{j != i} exp(cos(i, j) / temperature))`,
@@ -27,7 +28,7 @@ def info_nce(features: jax.typing.ArrayLike, temperature: float = 0.07) -> jax.A
     Source: Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020,
     arXiv 2002.05709, equation 1.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> views = jnp.array([[1.0, 0.0], [0.0, 1.0]])
       >>> round(float(info_nce(jnp.concatenate([views, views]), temperature=1.0)), 4)  # log(1 + 2 exp(-1))
@@ -41,11 +42,11 @@ def info_nce(features: jax.typing.ArrayLike, temperature: float = 0.07) -> jax.A
 
 
 def mixed_info_nce(
-    features: jax.typing.ArrayLike,
-    mix: jax.typing.ArrayLike,
-    permutation: jax.typing.ArrayLike,
+    features: Float[ArrayLike, "M D"],
+    mix: Float[ArrayLike, "M M-2"],
+    permutation: Integer[ArrayLike, " M-2"],
     temperature: float = 0.07,
-) -> jax.Array:
+) -> Float[Array, ""]:
     """`info_nce` whose negatives are mixed in pairs: PCL's contrast of faces.
 
     The negatives n of an anchor are all features but its own two, in index order. Negative k becomes
@@ -71,7 +72,7 @@ def mixed_info_nce(
     Source: Liu et al., "Pose-disentangled contrastive learning for self-supervised facial representation", CVPR 2023,
     arXiv 2211.13490; the mixing is the official code's.
 
-    Example:
+    Examples:
       >>> import jax
       >>> feature_key, mix_key, order_key = jax.random.split(jax.random.key(0), 3)
       >>> features = jax.random.normal(feature_key, [8, 16])  # two views of 4 images
@@ -121,12 +122,12 @@ def mixed_logits(features, mix, permutation, temperature: float) -> jax.Array:
 
 
 def pose_info_nce(
-    features: jax.typing.ArrayLike,
-    negatives: jax.typing.ArrayLike,
-    mix: jax.typing.ArrayLike,
-    permutation: jax.typing.ArrayLike,
+    features: Float[ArrayLike, "M D"],
+    negatives: Float[ArrayLike, "KQ D"],
+    mix: Float[ArrayLike, "M//2 Q"],
+    permutation: Integer[ArrayLike, " Q"],
     temperature: float = 0.07,
-) -> jax.Array:
+) -> Float[Array, ""]:
     """PCL's contrast of poses: the other view against mixed augmentations of the mirrored image.
 
     Each image has its own Q negatives n, the same for both views. Negative q becomes
@@ -155,7 +156,7 @@ def pose_info_nce(
     Source: Liu et al., "Pose-disentangled contrastive learning for self-supervised facial representation", CVPR 2023,
     arXiv 2211.13490; the mixing is the official code's.
 
-    Example:
+    Examples:
       >>> import jax
       >>> keys = jax.random.split(jax.random.key(0), 4)
       >>> views = jax.random.normal(keys[0], [6, 16])  # two views of 3 images

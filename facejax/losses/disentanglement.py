@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.losses.arguments import as_float
 from facejax.losses.vectors import einsum
 
 
-def orthogonality(a: jax.typing.ArrayLike, b: jax.typing.ArrayLike) -> jax.Array:
+def orthogonality(a: Float[ArrayLike, "N D"], b: Float[ArrayLike, "N E"]) -> Float[Array, ""]:
     """How much the features of one branch correlate with those of another.
 
     Both are centered over the batch and each row is divided by its length; the loss is the mean squared entry of
@@ -27,7 +28,7 @@ def orthogonality(a: jax.typing.ArrayLike, b: jax.typing.ArrayLike) -> jax.Array
     Source: Liu et al., CVPR 2023, arXiv 2211.13490, the orthogonality loss, as in the official code; Bousmalis et al.,
     "Domain separation networks", NeurIPS 2016, arXiv 1608.06019, equation 5.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> a = jnp.array([[1.0], [-1.0], [1.0], [-1.0]])
       >>> b = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])

@@ -2,17 +2,18 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.losses.arguments import as_float, check_dtype, check_shape
 
 
 def dino(
-    student: jax.typing.ArrayLike,
-    teacher: jax.typing.ArrayLike,
-    center: jax.typing.ArrayLike,
+    student: Float[ArrayLike, "V N K"],
+    teacher: Float[ArrayLike, "2 N K"],
+    center: Float[ArrayLike, " K"],
     student_temperature: jax.typing.ArrayLike = 0.1,
     teacher_temperature: jax.typing.ArrayLike = 0.04,
-) -> jax.Array:
+) -> Float[Array, ""]:
     """The student predicts from any view what the teacher says of another view of the same image.
 
     Cross-entropy of `softmax(student[v] / student_temperature)` with `softmax((teacher[t] - center) /
@@ -37,7 +38,7 @@ def dino(
     Source: Caron et al., "Emerging properties in self-supervised vision transformers", ICCV 2021, arXiv 2104.14294,
     equations 2 and 3.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> says = jnp.array([[[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 0.0]]])  # three views of one image
       >>> round(float(dino(says, says[:2], jnp.zeros(2))), 3)  # the two teachers disagree
@@ -69,8 +70,8 @@ def dino(
 
 
 def update_center(
-    center: jax.typing.ArrayLike, teacher: jax.typing.ArrayLike, momentum: jax.typing.ArrayLike = 0.9
-) -> jax.Array:
+    center: Float[ArrayLike, " K"], teacher: Float[ArrayLike, "V N K"], momentum: jax.typing.ArrayLike = 0.9
+) -> Float[Array, " K"]:
     """Moves the center towards the mean of the teacher's logits: `momentum * center + (1 - momentum) * mean`.
 
     Args:
@@ -87,7 +88,7 @@ def update_center(
 
     Source: Caron et al., ICCV 2021, arXiv 2104.14294, equation 4.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> update_center(jnp.zeros(2), jnp.array([[[1.0, 3.0]], [[3.0, 5.0]]]), momentum=0.5)
       Array([1., 2.], dtype=float32)

@@ -2,17 +2,18 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.losses.arguments import as_float
 from facejax.losses.vectors import einsum
 
 
 def star(
-    heatmaps: jax.typing.ArrayLike,
-    landmarks: jax.typing.ArrayLike,
+    heatmaps: Float[ArrayLike, "N P H W"],
+    landmarks: Float[ArrayLike, "N P 2"],
     distance: str = "smooth_l1",
     restriction_weight: float = 1.0,
-) -> jax.Array:
+) -> Float[Array, ""]:
     """STAR: errors along the direction in which a landmark is ambiguous count less.
 
     Each heatmap is normalised to sum 1; its mean is the predicted point. The error is split along the eigenvectors of
@@ -39,7 +40,7 @@ def star(
     Source: Zhou et al., "STAR loss: reducing semantic ambiguity in facial landmark detection", CVPR 2023,
     arXiv 2306.02763, section 3, with the constants of the official code.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> heatmaps = jnp.zeros([1, 1, 64, 64]).at[0, 0, 63, 0].set(1.0)  # all in the lower left corner
       >>> abs(float(star(heatmaps, jnp.array([[[-1.0, 1.0]]])))) < 1e-3
@@ -89,7 +90,7 @@ def _principal_axes(variance_x, variance_y, covariance):
     return (middle + radius, jnp.maximum(middle - radius, 0)), (jnp.cos(angle), jnp.sin(angle))
 
 
-def adaptive_wing(heatmaps: jax.typing.ArrayLike, target: jax.typing.ArrayLike) -> jax.Array:
+def adaptive_wing(heatmaps: Float[ArrayLike, "N P H W"], target: Float[ArrayLike, "N P H W"]) -> Float[Array, ""]:
     """Adaptive wing loss: steep for small errors on the landmark, lenient on the background.
 
     With error d and target y in [0, 1], `14 log(1 + d^(2.1 - y))` below d = 0.5 and its tangent above. Pixels whose
@@ -109,7 +110,7 @@ def adaptive_wing(heatmaps: jax.typing.ArrayLike, target: jax.typing.ArrayLike) 
     Source: Wang et al., "Adaptive wing loss for robust face alignment via heatmap regression", ICCV 2019,
     arXiv 1904.07399, equations 3 and 6; constants omega 14, theta 0.5, epsilon 1, alpha 2.1.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> face = jnp.zeros([1, 1, 8, 8]).at[0, 0, 4, 4].set(1.0)
       >>> float(adaptive_wing(face, face))

@@ -4,18 +4,19 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Integer
 
 from facejax.losses.arguments import as_float, as_targets
 from facejax.losses.vectors import einsum, unit
 
 
 def cosface(
-    embeddings: jax.typing.ArrayLike,
-    weights: jax.typing.ArrayLike,
-    labels: jax.typing.ArrayLike,
+    embeddings: Float[ArrayLike, "N D"],
+    weights: Float[ArrayLike, "C D"],
+    labels: Integer[ArrayLike, " N"] | Float[ArrayLike, "N C"],
     scale: float = 64.0,
     margin: float = 0.4,
-) -> jax.Array:
+) -> Float[Array, "N C"]:
     """Logits `scale * (cos - margin)` for the right class, `scale * cos` for the others.
 
     The loss is the softmax cross-entropy of these logits. A soft label takes its share of the margin.
@@ -38,7 +39,7 @@ def cosface(
     Source: Wang et al., "CosFace: large margin cosine loss for deep face recognition", CVPR 2018, arXiv 1801.09414,
     equation 4.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> cosface(jnp.array([[3.0, 0.0]]), jnp.eye(2), jnp.array([0]))
       Array([[38.4,  0. ]], dtype=float32)
@@ -48,12 +49,12 @@ def cosface(
 
 
 def arcface(
-    embeddings: jax.typing.ArrayLike,
-    weights: jax.typing.ArrayLike,
-    labels: jax.typing.ArrayLike,
+    embeddings: Float[ArrayLike, "N D"],
+    weights: Float[ArrayLike, "C D"],
+    labels: Integer[ArrayLike, " N"] | Float[ArrayLike, "N C"],
     scale: float = 64.0,
     margin: float = 0.5,
-) -> jax.Array:
+) -> Float[Array, "N C"]:
     """Logits `scale * cos(angle + margin)` for the right class, `scale * cos(angle)` for the others.
 
     The loss is the softmax cross-entropy of these logits. A soft label y gives `y cos(angle + margin) +
@@ -81,7 +82,7 @@ def arcface(
     Source: Deng et al., "ArcFace: additive angular margin loss for deep face recognition", CVPR 2019,
     arXiv 1801.07698, equation 3.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> logits = arcface(jnp.array([[3.0, 0.0]]), jnp.eye(2), jnp.array([0]))
       >>> [round(float(x), 3) for x in logits[0]]  # 64 cos(0.5), 64 cos(pi / 2)

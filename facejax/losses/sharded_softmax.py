@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
+from jaxtyping import Array, ArrayLike, Float, Integer
 
 from facejax.losses.arguments import as_float, check_dtype, check_shape
 
@@ -28,15 +29,15 @@ class Rows:
 
 
 def margin_softmax(
-    embeddings: jax.typing.ArrayLike,
-    weights: jax.typing.ArrayLike,
-    labels: jax.typing.ArrayLike,
-    shares: jax.typing.ArrayLike,
+    embeddings: Float[ArrayLike, "N D"],
+    weights: Float[ArrayLike, "C D"],
+    labels: Integer[ArrayLike, "N M"],
+    shares: Float[ArrayLike, "N M"],
     logits: Callable,
     *,
     rows: Rows = Rows(),
     rng: jax.Array | None = None,
-) -> jax.Array:
+) -> Float[Array, " N"]:
     """Softmax cross-entropy of `logits(embeddings, weights, labels)`, such as `cosface`, computed where the rows lie.
 
     With `rows.axis`, each device holds a part of the rows and computes the logits of its classes only; the devices then
@@ -62,7 +63,7 @@ def margin_softmax(
     Source: the sharding and sampling of An et al., "Partial FC: training 10 million identities on a single machine",
     arXiv 2010.05222.
 
-    Example:
+    Examples:
       >>> from facejax.losses import cosface
       >>> loss = margin_softmax(jnp.eye(2), jnp.eye(2), jnp.array([[0], [0]]), jnp.ones((2, 1)), cosface)
       >>> [round(float(x), 1) for x in loss]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
+from jaxtyping import Array, ArrayLike, Float, Real, UInt8
 
 from facejax.architectures import Architecture
 from facejax.config_schema.experiment import Experiment
@@ -78,11 +79,11 @@ class Method(abc.ABC):
         """
         return state.variables
 
-    def encode(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+    def encode(self, variables, images: Real[ArrayLike, "N S S 3"]) -> dict[str, Float[Array, "N _"]]:
         """`{kind: features}`, float32 [N, D], of uint8 images [N, S, S, 3]."""
         return self.architecture.encode(variables, self.preprocessing.normalize(images))
 
-    def pictures(self, variables, images: jax.Array) -> dict[str, jax.Array]:
+    def pictures(self, variables, images: UInt8[ArrayLike, "N S S 3"]) -> dict[str, UInt8[Array, "N _ _ 3"]]:
         """`{name: uint8 [N, H, W, 3]}`, what is worth looking at."""
         return self.architecture.pictures(variables, self.preprocessing.normalize(images), images)
 

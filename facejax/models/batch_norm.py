@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from facejax.models.precision import wide
 
@@ -27,10 +29,10 @@ class BatchNorm(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     scale_init: nn.initializers.Initializer = nn.initializers.ones
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "N *grid C"], train: bool) -> Float[Array, "N *grid C"]:
         """Normalises x [B * V, ..., C] with the statistics of each view (`train`), or [N, ..., C] with running ones."""
         channels = x.shape[-1]
         scale = self.param("scale", self.scale_init, (channels,))

@@ -1,13 +1,13 @@
 """The network of BYOL: a backbone, a projector and a predictor."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.initializers import KAIMING_FAN_OUT
 from facejax.models.mlp import MLP
 from facejax.models.precision import wide
-from facejax.models.resnet import ResNet
 
 
 class BYOLNetwork(nn.Module):
@@ -25,10 +25,10 @@ class BYOLNetwork(nn.Module):
       mlp_init: initial kernels of projectors and predictors.
     """
 
-    backbone: ResNet
+    backbone: nn.Module
     embedding_dim: int = 256
     hidden_dim: int = 4096
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     num_views: int = 1
     mlp_init: nn.initializers.Initializer = KAIMING_FAN_OUT
 
@@ -40,12 +40,12 @@ class BYOLNetwork(nn.Module):
         """One more projector or predictor."""
         return MLP(self.hidden_dim, self.embedding_dim, self.dtype, self.num_views, self.mlp_init)
 
-    def __call__(self, images, train: bool) -> dict[str, jax.Array]:
+    def __call__(self, images: Float[ArrayLike, "N H W C"], train: bool) -> dict[str, Float[Array, "N ..."]]:
         """Embeds normalised images [N, H, W, 3], where N = B * V in training: `global` [N, D], not normalised."""
         features = self.backbone(images, train).mean((1, 2), dtype=wide(self.dtype))
         return {"global": self.projector(features, train).astype(wide(self.dtype))}
 
-    def predict(self, images, train: bool) -> dict[str, jax.Array]:
+    def predict(self, images: Float[ArrayLike, "N H W C"], train: bool) -> dict[str, Float[Array, "N ..."]]:
         """As `__call__`, with the online network's prediction, `global_prediction` [N, D]."""
         outputs = self(images, train)
         return {**outputs, "global_prediction": self.predictor(outputs["global"], train).astype(wide(self.dtype))}

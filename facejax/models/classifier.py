@@ -1,8 +1,9 @@
 """A backbone with a head on its pooled features: expressions, attributes, whatever has labels."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.batch_norm import BatchNorm
 from facejax.models.initializers import torch_linear
@@ -19,10 +20,10 @@ class LinearHead(nn.Module):
     """
 
     num_outputs: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, features, train: bool):
+    def __call__(self, features: Float[Array, "B C"], train: bool) -> Float[Array, "B {self.num_outputs}"]:
         """[B, C] -> logits [B, K]; the same in training."""
         init = nn.initializers.normal(0.01)
         return nn.Dense(self.num_outputs, kernel_init=init, dtype=self.dtype, name="output")(features)
@@ -43,10 +44,10 @@ class AttributeHead(nn.Module):
     num_outputs: int = 40
     hidden_dims: tuple[int, ...] = (512, 256)
     dropout: float = 0.2
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "B C"], train: bool) -> Float[Array, "B {self.num_outputs}"]:
         """[B, C] -> logits [B, A]."""
         for index, width in enumerate(self.hidden_dims):
             x = torch_linear(width, x.shape[-1], dtype=self.dtype, name=f"hidden{index}")(x)
@@ -66,7 +67,7 @@ class Classifier(nn.Module):
     backbone: ResNet
     head: nn.Module
 
-    def __call__(self, images, train: bool) -> dict[str, jax.Array]:
+    def __call__(self, images: Float[ArrayLike, "B H W 3"], train: bool) -> dict[str, Float[Array, "B _"]]:
         """Normalised images [B, H, W, 3] -> `features` [B, C] and `logits` [B, K], float32."""
         features = self.backbone(images, train).mean((1, 2), dtype=wide(self.backbone.dtype))
         return {"features": features, "logits": self.head(features, train).astype(features.dtype)}

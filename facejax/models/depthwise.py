@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from facejax.models.initializers import KAIMING_FAN_OUT
 
@@ -15,10 +17,10 @@ class Depthwise(nn.Module):
 
     kernel: int
     stride: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C]."""
         kernel = self.param("kernel", KAIMING_FAN_OUT, (self.kernel, self.kernel, 1, x.shape[-1]))
         # XLA's grouped convolutions are up to 200 times slower than sums of shifted images on CPUs.

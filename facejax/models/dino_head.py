@@ -2,6 +2,8 @@
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from facejax.models.initializers import uniform_fan_in
 from facejax.models.vectors import unit
@@ -26,10 +28,10 @@ class DINOHead(nn.Module):
     num_outputs: int = 100_000
     hidden_dim: int = 2048
     bottleneck_dim: int = 256
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch {self.num_outputs}"]:
         """[B, D] -> logits [B, K]."""
         for index, width in enumerate((self.hidden_dim, self.hidden_dim, self.bottleneck_dim)):
             x = nn.gelu(x, approximate=False) if index else x

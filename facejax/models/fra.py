@@ -2,6 +2,7 @@
 
 import jax
 from jax import lax
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.mask_decoder import MaskDecoder
 from facejax.models.precision import wide
@@ -50,7 +51,7 @@ class FRANetwork(RegionNetwork):
             lambda: jax.random.normal(self.make_rng("params"), (self.num_regions, self.embedding_dim)),
         )
 
-    def __call__(self, images, train: bool) -> dict[str, jax.Array]:
+    def __call__(self, images: Float[ArrayLike, "N H W C"], train: bool) -> dict[str, Float[Array, "N ..."]]:
         """Embeds normalised images [N, H, W, 3], where N = B * V in training.
 
         Returns a dict of float32 arrays: `features` [N, C], the pooled grid; `global` [N, D] and `regions` [N, Q, D],

@@ -5,6 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models import patches
 from facejax.models.attention import attend
@@ -26,10 +28,10 @@ class SelfAttention(nn.Module):
 
     heads: int
     dropout: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "B N D"], train: bool) -> Float[Array, "B N D"]:
         """[B, N, D] -> [B, N, D]; sows the class token's attention [B, heads, N] if asked for intermediates."""
         batch, count, width = x.shape
         qkv = torch_linear(3 * self.heads * HEAD_WIDTH, width, use_bias=False, dtype=self.dtype, name="qkv")(x)
@@ -47,10 +49,10 @@ class FeedForward(nn.Module):
 
     width: int
     dropout: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "*batch D"], train: bool) -> Float[Array, "*batch D"]:
         """[..., D] -> [..., D]."""
         drop = nn.Dropout(self.dropout, deterministic=not train)
         hidden = torch_linear(self.width, x.shape[-1], dtype=self.dtype, name="hidden")(x)
@@ -65,10 +67,10 @@ class Block(nn.Module):
     mlp_width: int
     dropout: float
     stochastic_depth: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "B N D"], train: bool) -> Float[Array, "B N D"]:
         """[B, N, D] -> [B, N, D]."""
         skip = nn.Dropout(self.stochastic_depth, broadcast_dims=(1, 2), deterministic=not train)
         attention = SelfAttention(self.heads, self.dropout, self.dtype, name="attention")
@@ -101,7 +103,7 @@ class FViT(nn.Module):
     interpolate: bool = False
     dropout: float = 0.1
     stochastic_depth: float = 0.1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @property
     def width(self) -> int:
@@ -109,7 +111,7 @@ class FViT(nn.Module):
         return SIZES[self.size]["width"]
 
     @nn.compact
-    def __call__(self, tokens, train: bool):
+    def __call__(self, tokens: Float[Array, "B n C"], train: bool) -> Float[Array, "B {self.width}"]:
         """Tokens [B, n, C] -> embeddings [B, width], float32."""
         settings, normal = SIZES[self.size], nn.initializers.normal(1.0)
         batch, count, _ = tokens.shape
@@ -157,17 +159,17 @@ class FaceTransformer(nn.Module):
     patch_size: int = 8
     geometry: str = "official"
 
-    def __call__(self, images, train: bool):
+    def __call__(self, images: Float[ArrayLike, "B S S 3"], train: bool) -> Float[Array, "B {self.transformer.width}"]:
         """Normalised images [B, S, S, 3] -> embeddings [B, width], float32."""
         return self.transformer(self.tokens(images, train), train)
 
-    def tokens(self, images, train: bool):
+    def tokens(self, images: Float[ArrayLike, "B S S 3"], train: bool) -> Float[Array, "B P C"]:
         """The patches that the transformer sees: [B, P, patch_size^2 3]."""
         if self.landmark_network is None:
             return patches.grid_patches(images, size=self.patch_size)
         points = self.points(images, train)
         return patches.sample_patches(images, points, size=self.patch_size, geometry=self.geometry)
 
-    def points(self, images, train: bool):
+    def points(self, images: Float[ArrayLike, "B S S 3"], train: bool) -> Float[Array, "B P 2"]:
         """The landmarks [B, P, 2] of normalised images, (x, y) in pixels."""
         return self.landmark_network(images, train)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.batch_norm import BatchNorm
 from facejax.models.initializers import torch_conv
@@ -46,7 +48,7 @@ def _with_coordinates(x, heatmaps=None):
     return jnp.concatenate(channels, axis=-1)
 
 
-def soft_argmax(heatmaps: jax.Array) -> jax.Array:
+def soft_argmax(heatmaps: Float[ArrayLike, "B H W P"]) -> Float[Array, "B P 2"]:
     """Means (x, y) in [-1, 1] of heatmaps [B, H, W, P], which need not sum to 1: [B, P, 2]."""
     height, width = heatmaps.shape[1:3]
     total = jnp.maximum(heatmaps.sum((1, 2)), 1e-6)
@@ -58,10 +60,10 @@ class ResidualBlock(nn.Module):
     """Normalised before each of three convolutions, 1x1, 3x3 and 1x1; a convolution as shortcut where widths differ."""
 
     features: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B H W {self.features}"]:
         """[B, H, W, C] -> [B, H, W, features]."""
 
         def layer(number, y, features, size):
@@ -80,10 +82,10 @@ class Hourglass(nn.Module):
     """Halves the grid `levels` times and doubles it again, with a residual block across at each size."""
 
     levels: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B H W C"]:
         """[B, H, W, C] -> [B, H, W, C]; H and W are multiples of 2^levels."""
 
         def block(name):
@@ -102,10 +104,12 @@ class Stack(nn.Module):
     edges: tuple[tuple[int, ...], ...]
     levels: int
     is_last: bool
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x, heatmaps, train: bool):
+    def __call__(
+        self, x: Float[Array, "B h w C"], heatmaps: Float[Array, "B h w {self.num_points}"] | None, train: bool
+    ) -> tuple[Float[Array, "B h w C"], Float[Array, "B h w {self.num_points}"], dict[str, Float[Array, "B h w _"]]]:
         """x [B, h, w, C] and the heatmaps [B, h, w, P] of the stack before (None: the first) -> the same, and maps."""
         width = x.shape[-1]
         y = _conv(_with_coordinates(x, heatmaps), width, dtype=self.dtype, name="coordinates")
@@ -158,10 +162,10 @@ class StackedHourglass(nn.Module):
     width: int = 256
     num_stacks: int = 4
     num_levels: int = 4
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images, train: bool):
+    def __call__(self, images: Float[ArrayLike, "B H W 3"], train: bool) -> dict[str, Float[Array, "S B ..."]]:
         """Images to landmarks and maps of every stack.
 
         Args:

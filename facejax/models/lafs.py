@@ -1,7 +1,10 @@
 """The network of LAFS and DINO-face: a transformer on patches and the head for self-distillation."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array, Float
 
 from facejax.models.dino_head import DINOHead
 from facejax.models.fvit import FViT
@@ -18,7 +21,9 @@ class LAFSNetwork(nn.Module):
     transformer: FViT
     head: DINOHead
 
-    def __call__(self, views, train: bool):
+    def __call__(
+        self, views: Sequence[Float[Array, "B _ _ C"]], train: bool
+    ) -> tuple[Float[Array, "V B D"], Float[Array, "V B {self.head.num_outputs}"]]:
         """Embeds views of the same images and hands all to the head at once, each token count in one pass.
 
         Args:

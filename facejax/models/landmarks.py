@@ -5,6 +5,8 @@ import math
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.initializers import uniform_fan_in
 from facejax.models.mobilenet import MobileNetV3
@@ -29,7 +31,7 @@ class LandmarkNetwork(nn.Module):
     num_points: int = 196
     start: str = "official"
     dropout: float = 0.5
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self):
         """Declares trunk and last layer."""
@@ -41,7 +43,7 @@ class LandmarkNetwork(nn.Module):
         self.output = nn.Dense(2 * self.num_points, kernel_init=kernel_init, bias_init=bias_init)
         self.drop = nn.Dropout(self.dropout)
 
-    def __call__(self, images, train: bool):
+    def __call__(self, images: Float[ArrayLike, "B S S 3"], train: bool) -> Float[Array, "B {self.num_points} 2"]:
         """Normalised square images [B, S, S, 3] -> points [B, P, 2]: (x, y) in pixels, float32.
 
         The 2P numbers of an image are scaled together: the smallest becomes 0, the largest S - 1.
@@ -52,7 +54,7 @@ class LandmarkNetwork(nn.Module):
         points = (numbers - low) / jnp.maximum(high - low, 1e-12) * (images.shape[1] - 1)
         return points.reshape(-1, self.num_points, 2)
 
-    def features(self, images, train: bool):
+    def features(self, images: Float[ArrayLike, "B S S 3"], train: bool) -> Float[Array, "B s s C"]:
         """The trunk's grid [B, ceil(S / 32), ceil(S / 32), 160]."""
         return self.trunk(images, train)
 

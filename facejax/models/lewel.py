@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.mask_decoder import MaskDecoder
 from facejax.models.precision import wide
@@ -55,7 +56,7 @@ class LEWELNetwork(RegionNetwork):
                 input_projection=False,
             )
 
-    def __call__(self, images, train: bool) -> dict[str, jax.Array]:
+    def __call__(self, images: Float[ArrayLike, "N H W C"], train: bool) -> dict[str, Float[Array, "N ..."]]:
         """Embeds normalised images [N, H, W, 3], where N = B * V in training.
 
         Returns a dict of float32 arrays: `features` [N, C], the pooled grid; `global` [N, D] and `regions` [N, Q, D]

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from facejax.models.attention import attend
 from facejax.models.initializers import KAIMING_UNIFORM, XAVIER_UNIFORM, torch_linear, uniform_fan_in
@@ -31,10 +33,12 @@ class MultiHeadAttention(nn.Module):
 
     num_heads: int
     dropout: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, query, key, value, train: bool):
+    def __call__(
+        self, query: Float[Array, "B Q D"], key: Float[Array, "B K D"], value: Float[Array, "B K D"], train: bool
+    ) -> Float[Array, "B Q D"]:
         """[B, Q, D], [B, K, D], [B, K, D] -> [B, Q, D]."""
         dim = query.shape[-1]
         # Xavier uniform for the stacked [D, 3 D] matrix, hence half the usual variance.
@@ -58,10 +62,17 @@ class DecoderLayer(nn.Module):
 
     num_heads: int
     dropout: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x, queries, memory, position, train: bool):
+    def __call__(
+        self,
+        x: Float[Array, "B Q D"],
+        queries: Float[Array, "Q D"],
+        memory: Float[Array, "B K D"],
+        position: Float[Array, "K D"],
+        train: bool,
+    ) -> Float[Array, "B Q D"]:
         """x [B, Q, D], queries [Q, D], memory [B, K, D], position [K, D] -> [B, Q, D]."""
         dim = x.shape[-1]
         drop = nn.Dropout(self.dropout, deterministic=not train)
@@ -101,11 +112,11 @@ class MaskDecoder(nn.Module):
     num_layers: int = 2
     num_heads: int = 8
     dropout: float = 0.1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     input_projection: bool = True
 
     @nn.compact
-    def __call__(self, grid, train: bool):
+    def __call__(self, grid: Float[Array, "B h w C"], train: bool) -> Float[Array, "B {self.num_regions} {self.dim}"]:
         """Grid [B, h, w, C] -> mask embeddings [B, Q, D], not normalised."""
         batch, height, width, _ = grid.shape
         if self.input_projection:

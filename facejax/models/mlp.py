@@ -2,6 +2,8 @@
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from facejax.models.batch_norm import BatchNorm
 from facejax.models.initializers import KAIMING_FAN_OUT
@@ -20,12 +22,12 @@ class MLP(nn.Module):
 
     hidden_dim: int
     output_dim: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     num_views: int = 1
     kernel_init: nn.initializers.Initializer = KAIMING_FAN_OUT
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "*batch C"], train: bool) -> Float[Array, "*batch {self.output_dim}"]:
         """[..., C] -> [..., output_dim]."""
 
         def linear(width, name):

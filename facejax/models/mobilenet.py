@@ -2,6 +2,8 @@
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.batch_norm import BatchNorm
 from facejax.models.depthwise import Depthwise
@@ -33,11 +35,11 @@ class ConvNorm(nn.Module):
     features: int
     kernel: int
     stride: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
     scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B h w {self.features}"]:
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
         x = kaiming_conv(self.features, self.kernel, self.stride, dtype=self.dtype, name="conv")(x)
         return BatchNorm(scale_init=self.scale_init, dtype=self.dtype, name="norm")(x, train)
@@ -46,10 +48,10 @@ class ConvNorm(nn.Module):
 class SqueezeExcite(nn.Module):
     """Scales each channel by a number that the pooled channels decide (arXiv:1709.01507); no biases."""
 
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """[B, H, W, C] -> [B, H, W, C]."""
         channels, normal = x.shape[-1], nn.initializers.normal(0.01)
 
@@ -74,10 +76,10 @@ class InvertedResidual(nn.Module):
     hard_swish: bool
     stride: int
     identity_start: bool
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B h w {self.features}"]:
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
         activation = nn.hard_swish if self.hard_swish else nn.relu
         y = activation(ConvNorm(self.expanded, 1, 1, self.dtype, name="expand")(x, train))
@@ -102,7 +104,7 @@ class MobileNetV3(nn.Module):
     """
 
     identity_start: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @property
     def channels(self) -> int:
@@ -110,7 +112,7 @@ class MobileNetV3(nn.Module):
         return BLOCKS[-1][2]
 
     @nn.compact
-    def __call__(self, images, train: bool):
+    def __call__(self, images: Float[ArrayLike, "B H W 3"], train: bool) -> Float[Array, "B h w C"]:
         """Normalised images [B, H, W, 3] -> grid of features [B, ceil(H / 32), ceil(W / 32), 160]."""
         x = nn.hard_swish(ConvNorm(16, 3, 2, self.dtype, name="stem")(images.astype(self.dtype), train))
         for index, settings in enumerate(BLOCKS, start=1):

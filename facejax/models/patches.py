@@ -10,13 +10,16 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.precision import wide
 
 GEOMETRIES = ("official", "upright")
 
 
-def sample_patches(images, points, *, size: int = 8, geometry: str = "official"):
+def sample_patches(
+    images: Float[ArrayLike, "B H W C"], points: Float[ArrayLike, "B P 2"], *, size: int = 8, geometry: str = "official"
+) -> Float[Array, "B P {size}*{size}*C"]:
     """Sample a patch around each point, bilinearly, with zeros outside of the image.
 
     Differentiable in images and points. Interpolation is separable and a patch steps by whole pixels: one gather takes
@@ -31,7 +34,7 @@ def sample_patches(images, points, *, size: int = 8, geometry: str = "official")
     Returns:
       Patches flattened as (i, j, channel): float32 [B, P, size * size * C].
 
-    Example:
+    Examples:
       >>> image = jnp.arange(64.0).reshape(1, 8, 8, 1)
       >>> sample_patches(image, jnp.array([[[4.0, 4.0]]]), size=2, geometry="upright")
       Array([[[27., 28., 35., 36.]]], dtype=float32)
@@ -60,7 +63,7 @@ def sample_patches(images, points, *, size: int = 8, geometry: str = "official")
     return windows.reshape(*windows.shape[:2], -1)
 
 
-def grid_patches(images, *, size: int = 8):
+def grid_patches(images: Float[Array, "B H W C"], *, size: int = 8) -> Float[Array, "B P {size}*{size}*C"]:
     """Cut images [B, H, W, C] into a regular grid of patches, flattened as (row, column, channel): [B, P, size^2 C]."""
     batch, height, width, channels = images.shape
     rows, columns = height // size, width // size
@@ -68,7 +71,7 @@ def grid_patches(images, *, size: int = 8):
     return patches.reshape(batch, rows * columns, size * size * channels)
 
 
-def mosaic(patches, *, size: int = 8, geometry: str = "upright"):
+def mosaic(patches: Float[Array, "B P length"], *, size: int = 8, geometry: str = "upright") -> Float[Array, "B H H C"]:
     """Lay patches [B, P, size^2 C], P a square number, side by side: images [B, sqrt(P) size, sqrt(P) size, C].
 
     The inverse of `grid_patches`. With the geometry "official" each patch is turned so that x runs to the right.

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.batch_norm import BatchNorm
 from facejax.models.initializers import kaiming_conv, torch_conv, torch_linear
@@ -41,10 +43,10 @@ class ConvLeaky(nn.Module):
     features: int
     size: int = 3
     stride: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w {self.features}"]:
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
         return nn.leaky_relu(_conv(self.features, self.size, self.stride, dtype=self.dtype, name="conv")(x), 0.1)
 
@@ -55,10 +57,10 @@ class LinearAttention(nn.Module):
     With g, theta, phi: C x N from 1x1 convolutions on N positions, S = phi softmax_N(theta)^T and A = S softmax_C(g).
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """[B, H, W, C] -> [B, H, W, C]."""
         batch, height, width, channels = x.shape
 
@@ -75,10 +77,10 @@ class LinearAttention(nn.Module):
 class ResidualBlock(nn.Module):
     """3x3 convolution, LeakyReLU, 3x3 convolution, sum with the input, LeakyReLU."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """[B, H, W, C] -> [B, H, W, C]."""
         channels = x.shape[-1]
         y = nn.leaky_relu(_conv(channels, 3, dtype=self.dtype, name="conv1")(x), 0.1)
@@ -94,10 +96,10 @@ class Trunk(nn.Module):
     """
 
     width: int = 64
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images: Float[ArrayLike, "B H W 3"]) -> Float[Array, "B h w C"]:
         """Images [B, H, W, 3] in [0, 1] -> [B, ceil(H / 16), ceil(W / 16), 2 width]."""
         width = self.width
 
@@ -123,10 +125,10 @@ class Trunk(nn.Module):
 class Branch(nn.Module):
     """Two 3x3 convolutions with LeakyReLU, flattened."""
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, grid):
+    def __call__(self, grid: Float[Array, "B h w C"]) -> Float[Array, "B D"]:
         """[B, h, w, C] -> float32 [B, h w C]."""
         for name in ("conv1", "conv2"):
             grid = ConvLeaky(grid.shape[-1], dtype=self.dtype, name=name)(grid)
@@ -144,10 +146,10 @@ class Projection(nn.Module):
 
     hidden_dim: int = 2048
     output_dim: int = 512
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "B D"], train: bool) -> Float[Array, "B {self.output_dim}"]:
         """[B, D] -> float32 [B, output_dim], not normalised."""
         x = nn.relu(torch_linear(self.hidden_dim, x.shape[-1], dtype=self.dtype, name="hidden")(x))
         x = torch_linear(self.output_dim, self.hidden_dim, dtype=self.dtype, name="output")(x)
@@ -166,11 +168,11 @@ class Decoder(nn.Module):
 
     width: int = 64
     size: int = 64
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     num_views: int = 1
 
     @nn.compact
-    def __call__(self, features, train: bool):
+    def __call__(self, features: Float[Array, "B D"], train: bool) -> Float[Array, "B {self.size} {self.size} 3"]:
         """[B, D] -> float32 [B, size, size, 3] in [-1, 1]."""
         doublings = int(math.log2(self.size))
         widths = [4 * self.width] * (doublings - 2) + [2 * self.width, 3]
@@ -205,7 +207,7 @@ class PCLNetwork(nn.Module):
     hidden_dim: int = 2048
     projection_dim: int = 512
     decoder_size: int = 64
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     num_decodings: int = 1
 
     def setup(self):
@@ -216,7 +218,9 @@ class PCLNetwork(nn.Module):
         self.pose_projection = Projection(self.hidden_dim, self.projection_dim, self.dtype)
         self.decoder = Decoder(self.width, self.decoder_size, self.dtype, self.num_decodings)
 
-    def __call__(self, images, branches: tuple[str, ...] = BRANCHES) -> dict[str, jax.Array]:
+    def __call__(
+        self, images: Float[ArrayLike, "B H W 3"], branches: tuple[str, ...] = BRANCHES
+    ) -> dict[str, Float[Array, "B _"]]:
         """Embeds images [B, H, W, 3] in [0, 1].
 
         Returns a dict of float32 arrays [B, h w C], flattened and not normalised: `trunk`, and what the `branches` make
@@ -226,11 +230,15 @@ class PCLNetwork(nn.Module):
         features = {"trunk": grid.reshape(len(grid), -1).astype(wide(self.dtype))}
         return features | {branch: getattr(self, f"{branch}_branch")(grid) for branch in branches}
 
-    def project(self, features, branch: str, train: bool):
+    def project(
+        self, features: Float[Array, "B D"], branch: str, train: bool
+    ) -> Float[Array, "B {self.projection_dim}"]:
         """Projections, float32 [B, projection_dim], of the flattened features [B, D] of a branch."""
         return getattr(self, f"{branch}_projection")(features, train)
 
-    def decode(self, face, pose, train: bool):
+    def decode(
+        self, face: Float[Array, "B D"], pose: Float[Array, "B D"], train: bool
+    ) -> Float[Array, "B {self.decoder_size} {self.decoder_size} 3"]:
         """Images float32 [B, decoder_size, decoder_size, 3] in [-1, 1] of the faces in the poses, both [B, D]."""
         return self.decoder(unit(face + pose), train)
 

@@ -3,23 +3,26 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.byol import BYOLNetwork
 from facejax.models.precision import wide
 from facejax.models.vectors import unit
 
 
-def cosines(pixels, mask_embeddings):
+def cosines(
+    pixels: Float[Array, "*batch h w D"], mask_embeddings: Float[Array, "... Q D"]
+) -> Float[Array, "*batch h w Q"]:
     """Cosine of every pixel embedding [..., h, w, D] with every mask embedding [..., Q, D]: [..., h, w, Q]."""
     return jnp.einsum("...hwd,...qd->...hwq", unit(pixels), unit(mask_embeddings), precision=lax.Precision.HIGHEST)
 
 
-def soft_regions(dots, temperature: float):
+def soft_regions(dots: Float[Array, "*cells Q"], temperature: float) -> Float[Array, "*cells Q"]:
     """Heatmaps [..., Q]: how much of a cell belongs to each region, and 1e-7, so that no region is empty."""
     return jax.nn.softmax(dots / temperature) + 1e-7
 
 
-def pool(grid, heatmaps):
+def pool(grid: Float[Array, "N h w C"], heatmaps: Float[Array, "N h w Q"]) -> Float[Array, "N Q C"]:
     """The grid [N, h, w, C] averaged with each heatmap [N, h, w, Q] as weights: [N, Q, C]."""
     weights = heatmaps / heatmaps.sum((1, 2), keepdims=True)
     return jnp.einsum("bhwq,bhwc->bqc", weights.astype(grid.dtype), grid)
@@ -37,7 +40,7 @@ class RegionNetwork(BYOLNetwork):
         super().setup()
         self.region_projector, self.region_predictor = self.mlp(), self.mlp()
 
-    def predict(self, images, train: bool) -> dict[str, jax.Array]:
+    def predict(self, images: Float[ArrayLike, "N H W C"], train: bool) -> dict[str, Float[Array, "N ..."]]:
         """As `__call__`, with the online network's predictions: `global_prediction` and `region_prediction`."""
         outputs = super().predict(images, train)
         region_prediction = self.region_predictor(outputs["regions"], train).astype(wide(self.dtype))

@@ -4,6 +4,8 @@ import functools
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.batch_norm import BatchNorm
 from facejax.models.initializers import kaiming_conv
@@ -14,12 +16,12 @@ class BasicBlock(nn.Module):
 
     features: int
     stride: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
     num_views: int
     expansion = 1
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B h w {self.features}"]:
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
         conv = functools.partial(kaiming_conv, self.features, dtype=self.dtype)
         norm = functools.partial(BatchNorm, self.num_views, dtype=self.dtype)
@@ -35,12 +37,12 @@ class Bottleneck(nn.Module):
 
     features: int
     stride: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
     num_views: int
     expansion = 4
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B h w 4*{self.features}"]:
         """[B, H, W, C] -> [B, H / stride, W / stride, 4 features]."""
         conv = functools.partial(kaiming_conv, dtype=self.dtype)
         norm = functools.partial(BatchNorm, self.num_views, dtype=self.dtype)
@@ -78,7 +80,7 @@ class ResNet(nn.Module):
     variant: str = "resnet50"
     width: int = 64
     output_stride: int = 32
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     num_views: int = 1
 
     @property
@@ -88,7 +90,7 @@ class ResNet(nn.Module):
         return self.width * factor * 8 * block.expansion
 
     @nn.compact
-    def __call__(self, images, train: bool):
+    def __call__(self, images: Float[ArrayLike, "B H W 3"], train: bool) -> Float[Array, "B h w C"]:
         """Normalised images [B, H, W, 3] -> features [B, ceil(H / stride), ceil(W / stride), channels]."""
         block, depths, factor = VARIANTS[self.variant]
         width = self.width * factor

@@ -55,6 +55,7 @@ def test_float32_at_least(name):
     np.testing.assert_allclose(half, double, rtol=0.1, atol=0.1 * float(jnp.abs(double).max()))
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("name", losses.__all__)
 def test_integers_in_the_place_of_floats_are_refused(name):
     values, loss = arguments(name, jnp.float32), getattr(losses, name)
@@ -83,13 +84,16 @@ def test_the_example_in_the_docstring(name):
     assert result.attempted > 1 and result.failed == 0
 
 
-def test_they_import_only_jax_and_the_standard_library():
+def test_they_import_only_jax_jaxtyping_and_the_standard_library():
     for path in pathlib.Path(losses.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "math")]
             for name in names:
                 root = name.split(".")[0]
-                assert root in {"jax", *sys.stdlib_module_names} or name.startswith("facejax.losses"), (path.name, name)
+                assert root in {"jax", "jaxtyping", *sys.stdlib_module_names} or name.startswith("facejax.losses"), (
+                    path.name,
+                    name,
+                )
 
 
 SHARDED = """

@@ -51,6 +51,7 @@ def test_edges(loss, shape):
         assert not target_slope.any()  # the target is a constant
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_shapes_name_the_argument():
     with pytest.raises(ValueError, match=r"^target: expected shape \[N, D\] with N=2, D=3, got \[2, 4\]$"):
         losses.byol(np.ones((2, 3)), np.ones((2, 4)))

@@ -39,6 +39,7 @@ def test_edges(size):
     np.testing.assert_allclose(losses.binary_cross_entropy(logits, targets), 5e3, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match=r"^labels: expected 0 to 2, got 0 to 3$"):
         losses.cross_entropy(np.ones((2, 3)), np.array([0, 3]))

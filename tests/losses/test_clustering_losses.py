@@ -95,6 +95,7 @@ def test_centered_assignment_edges():
             assert not teacher_slope.any() and not center_slope.any()
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_shapes_name_the_argument():
     with pytest.raises(ValueError, match=r"^probabilities: expected shape \[N, K\], got \[3\]$"):
         losses.sinkhorn(np.ones(3))

@@ -129,6 +129,7 @@ def test_a_vanished_negative_counts_as_orthogonal():
     np.testing.assert_allclose(value, (first + second) / 2, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_shapes_name_the_argument():
     x = np.ones((6, 3))
     with pytest.raises(ValueError, match=r"^features: expected an even number of rows, two views stacked, got 5$"):

@@ -37,6 +37,7 @@ def test_edges():
     check_finite(losses.orthogonality, x[:1], x[:1])
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_shapes_name_the_argument():
     with pytest.raises(ValueError, match=r"^b: expected shape \[N, E\] with N=2, got \[3, 4\]$"):
         losses.orthogonality(np.ones((2, 4)), np.ones((3, 4)))

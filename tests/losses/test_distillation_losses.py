@@ -58,6 +58,7 @@ def test_update_center(momentum):
     np.testing.assert_allclose(losses.update_center(center, teacher, momentum), expected, atol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_shapes_name_the_argument():
     x = np.ones((3, 2, 5))
     with pytest.raises(ValueError, match=r"^teacher: expected shape \[2, N, K\] with N=2, K=5, got \[3, 2, 5\]$"):

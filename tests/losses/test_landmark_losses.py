@@ -119,6 +119,7 @@ def test_adaptive_wing_edges():
     assert not jax.grad(losses.adaptive_wing)(target, target).any()
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_arguments_are_named():
     x = np.ones((1, 2, 4, 4))
     with pytest.raises(ValueError, match=r"^distance: expected one of smooth_l1, l1, l2, got 'smoothl1'$"):

@@ -70,6 +70,7 @@ def test_arcface_near_the_poles():
     np.testing.assert_allclose(logits, arcface_reference(embeddings, np.eye(2)[:1], np.zeros(100, int), 1.0), atol=3e-4)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_arguments_are_named():
     x = np.ones((2, 3))
     with pytest.raises(ValueError, match=r"^weights: expected shape \[C, D\] with D=3, got \[2, 4\]$"):

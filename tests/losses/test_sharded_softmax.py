@@ -75,7 +75,8 @@ def test_sampling_keeps_the_right_classes(case):
         assert len(kept) <= keep and set(labels.reshape(-1)) <= set(kept) and kept.max() < C - 4
         kept_sets.add(tuple(kept))
         # Classes whose softmax underflows have no gradient, and weigh nothing in the loss either.
-        np.testing.assert_allclose(each, plain(embeddings, weights, labels, shares, kept), rtol=1e-4)
+        # A loss near 0 is a difference of logits of up to 64, whose float32 neighbours are 8e-6 apart.
+        np.testing.assert_allclose(each, plain(embeddings, weights, labels, shares, kept), rtol=1e-4, atol=8e-6)
     assert len(kept_sets) > 1
 
 
@@ -86,6 +87,7 @@ def test_a_label_that_is_no_class_is_not_silent(case):
     assert np.isnan(found[0]) and not np.isnan(found[1:]).any()
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_bad_arguments(case):
     with pytest.raises(ValueError, match="labels: expected shape"):
         margin_softmax(case[0], case[1], case[2][:, 0], case[3], cosface)

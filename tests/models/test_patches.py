@@ -73,7 +73,7 @@ def test_upright_geometry_takes_pixels_as_they_are():
 
 
 def test_mosaic_puts_a_grid_together_again():
-    images = generator().normal(size=(2, 12, 12, 3))
+    images = jnp.asarray(generator().normal(size=(2, 12, 12, 3)))
     np.testing.assert_array_equal(patches.mosaic(patches.grid_patches(images, size=SIZE), size=SIZE), images)
     # An official patch is transposed and half a pixel off; on a linear ramp the half pixel is all that differs.
     row, column = np.mgrid[0:12, 0:12].astype(np.float32)
