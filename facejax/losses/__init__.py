@@ -1,6 +1,6 @@
-"""Losses as pure functions of arrays: no state, no NaN at the edges.
+"""Losses as pure functions of arrays, without state and without NaN in edge cases.
 
-They compute in float32 whatever comes in; float64 arguments, which only x64 mode has, stay float64.
+They compute in float32 whatever the type of the arguments; float64, which requires x64 mode, stays float64.
 They import nothing but JAX, and jaxtyping for the shapes in their signatures, so they can be used from any training
 loop. Under `jax.jit` over a mesh with the batch
 sharded they see the global batch; no axis name is needed.

@@ -1,11 +1,11 @@
-"""What every loss does with an argument first: check its shape and its type, at least float32."""
+"""What every loss does first with an argument: check its shape and convert it to float32 at least."""
 
 import jax
 import jax.numpy as jnp
 
 
 def check_shape(name: str, array: jax.Array, shape: str, **sizes: int) -> None:
-    """Raises `ValueError` unless `array` looks like `shape`, e.g. "N, D" or "N, 2", whose letters `sizes` may fix."""
+    """Raises `ValueError` unless `array` has a shape such as "N, D" or "N, 2"; `sizes` may fix the letters."""
     axes = shape.split(", ")
     expected = [int(axis) if axis.isdigit() else sizes.get(axis) for axis in axes]
     if array.ndim == len(axes) and all(n > 0 and m in (n, None) for n, m in zip(array.shape, expected, strict=True)):
@@ -15,22 +15,22 @@ def check_shape(name: str, array: jax.Array, shape: str, **sizes: int) -> None:
 
 
 def check_dtype(name: str, array: jax.Array, kind: type) -> None:
-    """Raises `TypeError` unless an array is of a kind of numbers: `jnp.floating` or `jnp.integer`."""
+    """Raises `TypeError` unless an array holds numbers of this kind: `jnp.floating` or `jnp.integer`."""
     if not jnp.issubdtype(array.dtype, kind):
         raise TypeError(f"{name}: expected {'floats' if kind is jnp.floating else 'integers'}, got {array.dtype}")
 
 
 def known_values(array: jax.Array) -> list | None:
-    """The values as a list; None where they are not known, under `jax.jit`, or lie on several hosts."""
+    """The values as a list, or None where they are unknown (under `jax.jit`) or spread over several hosts."""
     return None if isinstance(array, jax.core.Tracer) or not array.is_fully_addressable else array.tolist()
 
 
 def as_float(name: str, value: jax.typing.ArrayLike, shape: str, **sizes: int) -> jax.Array:
-    """`value` as a float32 array; float64, which only x64 mode has, stays.
+    """`value` as a float32 array; float64, which requires x64 mode, stays float64.
 
     Raises:
-      ValueError: its shape is another; see `check_shape`.
-      TypeError: it is not of floats.
+      ValueError: the shape differs; see `check_shape`.
+      TypeError: it does not hold floats.
     """
     array = jnp.asarray(value)
     check_shape(name, array, shape, **sizes)
@@ -39,11 +39,11 @@ def as_float(name: str, value: jax.typing.ArrayLike, shape: str, **sizes: int) -
 
 
 def as_targets(name: str, value: jax.typing.ArrayLike, logits: jax.Array) -> jax.Array:
-    """Labels of logits [N, C] as probabilities [N, C]: integers [N] one-hot, soft ones as they are.
+    """Labels of logits [N, C] as probabilities [N, C]: integers [N] become one-hot, soft labels stay.
 
     Raises:
-      ValueError: the shape is neither, or a label is no class. Under `jax.jit`, where labels are not known, the row of
-        such an example is NaN instead.
+      ValueError: the shape is neither, or a label is out of range. Under `jax.jit`, where labels are unknown, the row
+        of such an example is NaN instead.
       TypeError: labels [N] that are not integers, or soft labels that are not floats.
     """
     n, classes = logits.shape

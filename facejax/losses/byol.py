@@ -11,7 +11,7 @@ from facejax.losses.vectors import einsum, unit
 def byol(prediction: Float[ArrayLike, "N D"], target: Float[ArrayLike, "N D"]) -> Float[Array, ""]:
     """Squared distance of unit vectors, mean over the batch: 2 - 2 cos(prediction, target).
 
-    One direction; a symmetric loss adds the one with the views exchanged.
+    This is one direction; a symmetric loss adds the other, with the views exchanged.
 
     Args:
       prediction: [N, D], output of the online network's predictor. Need not be normalised.
@@ -21,8 +21,8 @@ def byol(prediction: Float[ArrayLike, "N D"], target: Float[ArrayLike, "N D"]) -
       A float32 scalar in [0, 4]. A zero vector counts as orthogonal to everything.
 
     Raises:
-      ValueError: the shapes are not [N, D] and the same.
-      TypeError: integers in the place of floats.
+      ValueError: the shapes are not [N, D], or differ.
+      TypeError: integers instead of floats.
 
     Source: Grill et al., "Bootstrap your own latent", NeurIPS 2020, arXiv 2006.07733, equation 2.
 
@@ -41,10 +41,10 @@ def byol(prediction: Float[ArrayLike, "N D"], target: Float[ArrayLike, "N D"]) -
 def region_consistency(
     prediction: Float[ArrayLike, "N Q D"], target: Float[ArrayLike, "N Q D"], decorrelation_weight: float = 0.02
 ) -> Float[Array, ""]:
-    """Region q of one view must agree with region q of the other, and with no other region.
+    """Region q of one view must agree with region q of the other view, and with no other region.
 
     The mean over images and regions of `2 - 2 cos(p_q, t_q) + decorrelation_weight * sum_{r != q} cos²(p_q, t_r) / Q`.
-    One direction; FRA adds the one with the views exchanged.
+    This is one direction; FRA adds the other, with the views exchanged.
 
     Args:
       prediction: [N, Q, D], predicted embeddings of the Q regions of N images. Need not be normalised.
@@ -55,8 +55,8 @@ def region_consistency(
       A float32 scalar.
 
     Raises:
-      ValueError: the shapes are not [N, Q, D] and the same.
-      TypeError: integers in the place of floats.
+      ValueError: the shapes are not [N, Q, D], or differ.
+      TypeError: integers instead of floats.
 
     Source: Gao & Patras, "Self-Supervised Facial Representation Learning with Facial Region Awareness", CVPR 2024,
     arXiv 2403.02138, the local consistency term, and the official code for the decorrelation.

@@ -1,4 +1,4 @@
-"""Classes and attributes from labels: what a fine-tuned head is trained with."""
+"""Losses for labelled classes and attributes, with which heads are fine-tuned."""
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,9 @@ def cross_entropy(
       A float32 scalar.
 
     Raises:
-      ValueError: a shape is not as above, or a label is no class. Under `jax.jit`, where labels are not known, the loss
-        is NaN instead.
-      TypeError: labels [N] that are not integers, or integers in the place of floats.
+      ValueError: a shape differs from the above, or a label is out of range. Under `jax.jit`, where labels are unknown,
+        the loss is NaN instead.
+      TypeError: labels [N] that are not integers, or integers instead of floats.
 
     Source: Bishop, "Pattern recognition and machine learning", 2006, equation 4.108.
 
@@ -38,18 +38,18 @@ def cross_entropy(
 
 
 def binary_cross_entropy(logits: Float[ArrayLike, "N A"], targets: Float[ArrayLike, "N A"]) -> Float[Array, ""]:
-    """Cross-entropy of A attributes that are each there or not, mean over images and attributes.
+    """Cross-entropy of A binary attributes, mean over images and attributes.
 
     Args:
-      logits: [N, A]; an attribute is there with probability sigmoid(logit).
-      targets: [N, A] floats, 1 where it is there and 0 where not.
+      logits: [N, A]; an attribute is present with probability sigmoid(logit).
+      targets: [N, A] floats, 1 where the attribute is present and 0 where it is not.
 
     Returns:
       A float32 scalar.
 
     Raises:
-      ValueError: the shapes are not [N, A] and the same.
-      TypeError: integers in the place of floats.
+      ValueError: the shapes are not [N, A], or differ.
+      TypeError: integers instead of floats.
 
     Source: Bishop, "Pattern recognition and machine learning", 2006, equation 4.90.
 

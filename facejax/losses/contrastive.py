@@ -1,4 +1,4 @@
-"""Contrastive losses: an anchor finds its other view among negatives, which PCL makes harder by mixing them."""
+"""Contrastive losses: an anchor must find its other view among negatives, which PCL makes harder by mixing them."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def info_nce(features: Float[ArrayLike, "M D"], temperature: float = 0.07) -> Fl
 
     Raises:
       ValueError: the shape is not [2N, D].
-      TypeError: integers in the place of floats.
+      TypeError: integers instead of floats.
 
     Source: Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020,
     arXiv 2002.05709, equation 1.
@@ -47,27 +47,27 @@ def mixed_info_nce(
     permutation: Integer[ArrayLike, " M-2"],
     temperature: float = 0.07,
 ) -> Float[Array, ""]:
-    """`info_nce` whose negatives are mixed in pairs: PCL's contrast of faces.
+    """`info_nce` with negatives mixed in pairs: PCL's contrast of faces.
 
-    The negatives n of an anchor are all features but its own two, in index order. Negative k becomes
+    The negatives n of an anchor are all features except its own two, in index order. Negative k becomes
     `m n_k + (1 - m) n_permutation[k]` with m = mix[anchor, k], and is then normalised.
 
-    All cosines come from the Gram matrix of the features, so that memory grows with N² and not with N² D. A mixed
-    negative shorter than 1e-3 of its two parts has vanished: its cosine is 0, without gradient.
+    All cosines are computed from the Gram matrix of the features, so memory grows with N² instead of N² D. A mixed
+    negative shorter than 1e-3 of its two parts counts as zero: its cosine is 0, without gradient.
 
     Args:
-      features: [2N, D], two views stacked: rows i and N + i are views of the same image. Not normalised: the lengths
-        take part in the mixing.
+      features: [2N, D], two views stacked: rows i and N + i are views of the same image. Do not normalise them: the
+        lengths take part in the mixing.
       mix: [2N, 2N-2], for PCL from Beta(1.6, 1.6).
-      permutation: [2N-2] integers, a permutation, the same for all anchors.
+      permutation: [2N-2] integers, one permutation for all anchors.
       temperature: divides the cosines.
 
     Returns:
       A float32 scalar, mean over the 2N anchors.
 
     Raises:
-      ValueError: a shape is not as above, or `permutation` is none (which is not found under `jax.jit`).
-      TypeError: integers in the place of floats, or the reverse.
+      ValueError: a shape differs from the above, or `permutation` is not a permutation (not detected under `jax.jit`).
+      TypeError: integers instead of floats, or vice versa.
 
     Source: Liu et al., "Pose-disentangled contrastive learning for self-supervised facial representation", CVPR 2023,
     arXiv 2211.13490; the mixing is the official code's.
@@ -84,7 +84,7 @@ def mixed_info_nce(
 
 
 def mixed_logits(features, mix, permutation, temperature: float) -> jax.Array:
-    """Logits [2N, 2N-1] of `mixed_info_nce`, those of the other view first; arguments as there."""
+    """Logits [2N, 2N-1] of `mixed_info_nce`, with that of the other view first; the same arguments."""
     features = _two_views(features)
     anchors = len(features)
     count = anchors - 2
@@ -95,8 +95,8 @@ def mixed_logits(features, mix, permutation, temperature: float) -> jax.Array:
     mix = mix.T
 
     # From here on rows are negatives and columns are anchors: permuting rows moves contiguous memory. Negative k of an
-    # anchor is feature k + shift, where the shift counts which of the anchor's own two rows lie before it. There are
-    # but three shifts, so negatives are picked by selection among three slices instead of by gathering.
+    # anchor is feature k + shift, where the shift counts how many of the anchor's own two rows come before it. There
+    # are only three shifts, so negatives are selected from three slices instead of gathered.
     k = jnp.arange(count)[:, None]
     own = jnp.arange(anchors)[None, :] % (anchors // 2)
     shift = (k >= own).astype(jnp.int32) + (k >= own + anchors // 2 - 1)
@@ -107,7 +107,7 @@ def mixed_logits(features, mix, permutation, temperature: float) -> jax.Array:
     slices = [slice(s, s + count) for s in range(3)]
     dot = _select(shift, [gram[s] for s in slices])
     length = _select(shift, [squared[s, None] for s in slices])
-    # <n_k, n_permutation[k]>, for each pair of shifts that the two can have.
+    # <n_k, n_permutation[k]>, for each pair of shifts that can occur.
     pairs = [[jnp.sum(features[s] * features[t][permutation], axis=-1)[:, None] for t in slices] for s in slices]
     cross = _select(shift, [_select(other_shift, row) for row in pairs])
 
@@ -115,7 +115,7 @@ def mixed_logits(features, mix, permutation, temperature: float) -> jax.Array:
     dot = mix * dot + rest * dot[permutation]
     parts = mix**2 * length + rest**2 * length[permutation]
     length = parts + 2 * mix * rest * cross
-    # Below this the difference is rounding error.
+    # Below this, the length is rounding error.
     length = jnp.where(length > 1e-6 * parts, length, 0)
     inverse = inverse_norm(squared)
     return _logits(_agreement(features * inverse[:, None]), (dot * inverse * inverse_norm(length)).T, temperature)
@@ -128,30 +128,30 @@ def pose_info_nce(
     permutation: Integer[ArrayLike, " Q"],
     temperature: float = 0.07,
 ) -> Float[Array, ""]:
-    """PCL's contrast of poses: the other view against mixed augmentations of the mirrored image.
+    """PCL's contrast of poses: the other view is contrasted with mixed augmentations of the mirrored image.
 
     Each image has its own Q negatives n, the same for both views. Negative q becomes
-    `m n_q + (1 - m) n_permutation[q]` with m = mix[image, q], and is then normalised. Nothing is larger than
-    `negatives`.
+    `m n_q + (1 - m) n_permutation[q]` with m = mix[image, q], and is then normalised. No intermediate array is
+    larger than `negatives`.
 
-    This is the paper's way: an anchor meets the negatives of its own image. The official code stacks the negatives
-    augmentation-major ([Q*K, D]) and cuts them image-major, so that an anchor meets augmentations of all images. That
-    is merely another order of the input: pass `negatives.reshape(K, Q, D).swapaxes(0, 1).reshape(-1, D)`.
+    This follows the paper: an anchor is contrasted with the negatives of its own image. The official code stacks the
+    negatives augmentation-major (`[Q*K, D]`) and splits them image-major, so an anchor is contrasted with augmentations
+    of all images. To get this, reorder the input: pass `negatives.reshape(K, Q, D).swapaxes(0, 1).reshape(-1, D)`.
 
     Args:
       features: [2K, D], two views stacked: rows i and K + i are views of the same image. Need not be normalised.
-      negatives: [K*Q, D], image-major: the Q negatives of image 0, then those of image 1, ... Not normalised: the
-        lengths take part in the mixing.
+      negatives: `[K*Q, D]`, image-major: the Q negatives of image 0, then those of image 1, ... Do not normalise them:
+        the lengths take part in the mixing.
       mix: [K, Q], for PCL from Beta(1.6, 1.6).
-      permutation: [Q] integers, a permutation, the same for all images.
+      permutation: [Q] integers, one permutation for all images.
       temperature: divides the cosines.
 
     Returns:
       A float32 scalar, mean over the 2K anchors.
 
     Raises:
-      ValueError: a shape is not as above, or `permutation` is none (which is not found under `jax.jit`).
-      TypeError: integers in the place of floats, or the reverse.
+      ValueError: a shape differs from the above, or `permutation` is not a permutation (not detected under `jax.jit`).
+      TypeError: integers instead of floats, or vice versa.
 
     Source: Liu et al., "Pose-disentangled contrastive learning for self-supervised facial representation", CVPR 2023,
     arXiv 2211.13490; the mixing is the official code's.
@@ -169,7 +169,7 @@ def pose_info_nce(
 
 
 def pose_logits(features, negatives, mix, permutation, temperature: float) -> jax.Array:
-    """Logits [2K, 1+Q] of `pose_info_nce`, those of the other view first; arguments as there."""
+    """Logits [2K, 1+Q] of `pose_info_nce`, with that of the other view first; the same arguments."""
     features = _two_views(features)
     images, dim = len(features) // 2, features.shape[1]
     mix, permutation = _mixing(mix, permutation, "K, Q", K=images)
@@ -192,7 +192,7 @@ def _two_views(features: jax.typing.ArrayLike) -> jax.Array:
 
 
 def _mixing(mix, permutation, shape: str, **sizes: int) -> tuple[jax.Array, jax.Array]:
-    """Weights of the mixing [anchors, negatives], and which negative is mixed with which; `shape` names the two."""
+    """Mixing weights [anchors, negatives], and the permutation; `shape` names the two axes."""
     mix, permutation = as_float("mix", mix, shape, **sizes), jnp.asarray(permutation)
     negatives = shape.split(", ")[1]
     check_shape("permutation", permutation, negatives, **{negatives: mix.shape[1]})
@@ -214,10 +214,10 @@ def _select(index: jax.Array, choices: list[jax.Array]) -> jax.Array:
 
 
 def _logits(positive: jax.Array, negatives: jax.Array, temperature: float) -> jax.Array:
-    """Of cosines, [M] with the positive and [M, K] with the negatives: [M, 1+K]."""
+    """Logits [M, 1+K] from the cosines with the positive [M] and with the negatives [M, K]."""
     return jnp.concatenate([positive[:, None], negatives], axis=1) / temperature
 
 
 def _cross_entropy(logits: jax.Array) -> jax.Array:
-    """Mean over the rows, the first of each being right."""
+    """Mean over the rows; the first class is the right one."""
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 0])

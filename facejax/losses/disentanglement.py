@@ -1,4 +1,4 @@
-"""Keeping two halves of a representation apart."""
+"""Losses that keep two parts of a representation apart."""
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +12,18 @@ def orthogonality(a: Float[ArrayLike, "N D"], b: Float[ArrayLike, "N E"]) -> Flo
     """How much the features of one branch correlate with those of another.
 
     Both are centered over the batch and each row is divided by its length; the loss is the mean squared entry of
-    `a.T @ b`. The length counts as a constant: it passes no gradient.
+    `a.T @ b`. The length is treated as a constant and passes no gradient.
 
     Args:
       a: [N, D], features of one branch (PCL: face).
-      b: [N, E], features of the same N images by the other (PCL: pose; E = D).
+      b: [N, E], features of the same N images from the other branch (PCL: pose; E = D).
 
     Returns:
       A float32 scalar.
 
     Raises:
       ValueError: the shapes are not [N, D] and [N, E].
-      TypeError: integers in the place of floats.
+      TypeError: integers instead of floats.
 
     Source: Liu et al., CVPR 2023, arXiv 2211.13490, the orthogonality loss, as in the official code; Bousmalis et al.,
     "Domain separation networks", NeurIPS 2016, arXiv 1608.06019, equation 5.

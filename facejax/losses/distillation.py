@@ -14,26 +14,26 @@ def dino(
     student_temperature: jax.typing.ArrayLike = 0.1,
     teacher_temperature: jax.typing.ArrayLike = 0.04,
 ) -> Float[Array, ""]:
-    """The student predicts from any view what the teacher says of another view of the same image.
+    """From any view, the student predicts the teacher's output for another view of the same image.
 
     Cross-entropy of `softmax(student[v] / student_temperature)` with `softmax((teacher[t] - center) /
-    teacher_temperature)`, mean over the images and over the 2V-2 pairs of different views t != v. It only takes the
-    logsumexp of the student and its inner products with the teacher, a view at a time: nothing of the student's size
-    is made but its gradient.
+    teacher_temperature)`, mean over the images and over the 2V-2 pairs of different views t != v. It needs only
+    the logsumexp of the student and its inner products with the teacher, one view at a time, so the only array of the
+    student's size that it creates is the gradient.
 
     Args:
       student: [V, N, K] logits of V views of N images. The first two views are the teacher's.
       teacher: [2, N, K] logits. Passes no gradient.
       center: [K], the running mean of the teacher's logits, see `update_center`. Passes no gradient.
       student_temperature: divides the student's logits.
-      teacher_temperature: divides the teacher's centered logits; may be traced, as it follows a schedule.
+      teacher_temperature: divides the teacher's centered logits; may be traced, so it can follow a schedule.
 
     Returns:
       A float32 scalar.
 
     Raises:
-      ValueError: a shape is not as above, or V is below 2.
-      TypeError: integers in the place of floats.
+      ValueError: a shape differs from the above, or V is below 2.
+      TypeError: integers instead of floats.
 
     Source: Caron et al., "Emerging properties in self-supervised vision transformers", ICCV 2021, arXiv 2104.14294,
     equations 2 and 3.
@@ -55,7 +55,7 @@ def dino(
     dtype = jnp.promote_types(student.dtype, teacher.dtype)
     probability = jax.lax.stop_gradient(jax.nn.softmax((teacher - center) / teacher_temperature, axis=-1))
 
-    # View by view, and once more for the gradient: what is kept meanwhile is of the size of one view.
+    # One view at a time, recomputed for the gradient: only arrays of one view's size are stored.
     @jax.checkpoint
     def add_view(total, view):
         index, logits = view
@@ -75,16 +75,16 @@ def update_center(
     """Moves the center towards the mean of the teacher's logits: `momentum * center + (1 - momentum) * mean`.
 
     Args:
-      center: [K], zeros at first.
+      center: [K], initially zeros.
       teacher: [V, N, K] logits of the teacher's views, the global batch.
-      momentum: of the running mean.
+      momentum: weight of the old center.
 
     Returns:
       Float32 [K], without gradient. DINO uses the old center in this step's loss, the new one in the next.
 
     Raises:
-      ValueError: a shape is not as above.
-      TypeError: integers in the place of floats.
+      ValueError: a shape differs from the above.
+      TypeError: integers instead of floats.
 
     Source: Caron et al., ICCV 2021, arXiv 2104.14294, equation 4.
 

@@ -17,32 +17,33 @@ def star(
     """STAR: errors along the direction in which a landmark is ambiguous count less.
 
     Each heatmap is normalised to sum 1; its mean is the predicted point. The error is split along the eigenvectors of
-    its covariance, each part's distance is divided by `sqrt(eigenvalue + 1e-5)`, and the two are added. Lest the
-    heatmap widen to lower its error, `restriction_weight * (sum of eigenvalues)` is added. Mean over points and images.
+    its covariance, each part's distance is divided by `sqrt(eigenvalue + 1e-5)`, and the two are added. So that
+    the heatmap does not widen to lower its error, `restriction_weight * (sum of eigenvalues)` is added. Mean over
+    points and images.
 
     The covariance is the unbiased one of a weighted sample. Gradient flows through everything, eigenvectors included;
-    where the two eigenvalues agree to 1e-5 any direction is an eigenvector and the axes of the image are taken.
+    where the two eigenvalues agree to 1e-5, any direction is an eigenvector and the axes of the image are used.
 
     Args:
       heatmaps: [N, P, H, W], non-negative, not normalised; H and W at least 2. Column j is at x = 2j/(W-1) - 1,
         row i at y = 2i/(H-1) - 1.
       landmarks: [N, P, 2], the true (x, y) in [-1, 1].
       distance: "smooth_l1" (quadratic below 0.01), "l1" or "l2" (squared).
-      restriction_weight: of the sum of eigenvalues.
+      restriction_weight: weight of the sum of eigenvalues.
 
     Returns:
       A float32 scalar.
 
     Raises:
-      ValueError: a shape is not as above, or an unknown distance.
-      TypeError: integers in the place of floats.
+      ValueError: a shape differs from the above, or an unknown distance.
+      TypeError: integers instead of floats.
 
     Source: Zhou et al., "STAR loss: reducing semantic ambiguity in facial landmark detection", CVPR 2023,
     arXiv 2306.02763, section 3, with the constants of the official code.
 
     Examples:
       >>> import jax.numpy as jnp
-      >>> heatmaps = jnp.zeros([1, 1, 64, 64]).at[0, 0, 63, 0].set(1.0)  # all in the lower left corner
+      >>> heatmaps = jnp.zeros([1, 1, 64, 64]).at[0, 0, 63, 0].set(1.0)  # all weight in the lower left corner
       >>> abs(float(star(heatmaps, jnp.array([[[-1.0, 1.0]]])))) < 1e-3
       True
     """
@@ -104,8 +105,8 @@ def adaptive_wing(heatmaps: Float[ArrayLike, "N P H W"], target: Float[ArrayLike
       A float32 scalar.
 
     Raises:
-      ValueError: the shapes are not [N, P, H, W] and the same.
-      TypeError: integers in the place of floats.
+      ValueError: the shapes are not [N, P, H, W], or differ.
+      TypeError: integers instead of floats.
 
     Source: Wang et al., "Adaptive wing loss for robust face alignment via heatmap regression", ICCV 2019,
     arXiv 1904.07399, equations 3 and 6; constants omega 14, theta 0.5, epsilon 1, alpha 2.1.

@@ -1,4 +1,4 @@
-"""Margin softmax for recognition: logits that make the right class harder to reach while training."""
+"""Margin softmax for recognition: logits that make the right class harder to reach during training."""
 
 import math
 
@@ -19,22 +19,22 @@ def cosface(
 ) -> Float[Array, "N C"]:
     """Logits `scale * (cos - margin)` for the right class, `scale * cos` for the others.
 
-    The loss is the softmax cross-entropy of these logits. A soft label takes its share of the margin.
+    The loss is the softmax cross-entropy of these logits. A soft label gets its fraction of the margin.
 
     Args:
       embeddings: [N, D]. Need not be normalised.
-      weights: [C, D], a row a class. Need not be normalised.
+      weights: [C, D], one row for each class. Need not be normalised.
       labels: integer [N], or soft [N, C] (mixup, label smoothing).
-      scale: of the logits.
+      scale: factor on the logits.
       margin: subtracted from the cosine.
 
     Returns:
       Float32 logits [N, C].
 
     Raises:
-      ValueError: a shape is not as above, or a label is no class. Under `jax.jit`, where labels are not known, the
-        logits of such an example are NaN instead.
-      TypeError: labels [N] that are not integers, or integers in the place of floats.
+      ValueError: a shape differs from the above, or a label is out of range. Under `jax.jit`, where labels are unknown,
+        the logits of such an example are NaN instead.
+      TypeError: labels [N] that are not integers, or integers instead of floats.
 
     Source: Wang et al., "CosFace: large margin cosine loss for deep face recognition", CVPR 2018, arXiv 1801.09414,
     equation 4.
@@ -59,25 +59,25 @@ def arcface(
 
     The loss is the softmax cross-entropy of these logits. A soft label y gives `y cos(angle + margin) +
     (1 - y) cos(angle)`. Where angle + margin would pass pi, where the cosine rises again, the right class gets
-    `cos(angle) - margin sin(margin)` instead, as in the official code, so that the logit keeps falling with the angle.
+    `cos(angle) - margin sin(margin)` instead, as in the official code, so the logit still decreases with the angle.
 
-    The gradient is finite at angles 0 and pi too: within about 1e-3 of them the sine is taken as proportional to
-    its square, which changes logits by less than 3e-4 of the scale.
+    The gradient is finite at angles 0 and pi too: within about 1e-3 of them the sine is replaced by a multiple of its
+    square, which changes logits by less than 3e-4 of the scale.
 
     Args:
       embeddings: [N, D]. Need not be normalised.
-      weights: [C, D], a row a class. Need not be normalised.
+      weights: [C, D], one row for each class. Need not be normalised.
       labels: integer [N], or soft [N, C] (mixup, label smoothing).
-      scale: of the logits.
+      scale: factor on the logits.
       margin: added to the angle, in radians.
 
     Returns:
       Float32 logits [N, C].
 
     Raises:
-      ValueError: a shape is not as above, or a label is no class. Under `jax.jit`, where labels are not known, the
-        logits of such an example are NaN instead.
-      TypeError: labels [N] that are not integers, or integers in the place of floats.
+      ValueError: a shape differs from the above, or a label is out of range. Under `jax.jit`, where labels are unknown,
+        the logits of such an example are NaN instead.
+      TypeError: labels [N] that are not integers, or integers instead of floats.
 
     Source: Deng et al., "ArcFace: additive angular margin loss for deep face recognition", CVPR 2019,
     arXiv 1801.07698, equation 3.

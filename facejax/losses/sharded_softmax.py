@@ -1,4 +1,4 @@
-"""Margin softmax over very many classes, whose weight rows are split over devices."""
+"""Margin softmax over very many classes, with the weight rows split over devices."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from facejax.losses.arguments import as_float, check_dtype, check_shape
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Which rows of the weights are classes, where they lie and how many take part.
+    """Which rows of the weights are classes, how they are split, and how many take part.
 
     Attributes:
-      num_classes: rows from here on are padding, and no classes; None: all are classes.
-      axis: mesh axis that the rows are split over; the mesh is that of `jax.set_mesh`. Rows must divide. If it is not
-        the axis `data` of the batch, examples stay split over `data`.
+      num_classes: number of rows that are classes, the others being padding; None: all.
+      axis: mesh axis that the rows are split over, in the mesh of `jax.set_mesh`; it must divide their number. If it is
+        not the batch's axis `data`, examples stay split over `data`.
       sampled: fraction of the rows that take part (partial FC): those of the right classes, and others at random. Each
-        part of the rows must then have N * M of them or more.
+        part of the rows must then contribute at least N * M of them.
     """
 
     num_classes: int | None = None
@@ -38,27 +38,27 @@ def margin_softmax(
     rows: Rows = Rows(),
     rng: jax.Array | None = None,
 ) -> Float[Array, " N"]:
-    """Softmax cross-entropy of `logits(embeddings, weights, labels)`, such as `cosface`, computed where the rows lie.
+    """Softmax cross-entropy of `logits(embeddings, weights, labels)`, such as `cosface`, computed where the rows are.
 
-    With `rows.axis`, each device holds a part of the rows and computes the logits of its classes only; the devices then
-    agree on the largest logit, and on the sum of exponentials and the logit of the right classes: two reductions of a
-    few numbers an example. Nothing of size [N, C] is ever gathered. Without it the same is computed in one place.
+    With `rows.axis`, each device holds a part of the rows and computes the logits of these classes only. Two reductions
+    of a few numbers per example then combine the largest logit, the sum of exponentials and the logits of the right
+    classes. No array of size [N, C] is ever gathered. Without it, the same is computed in one place.
 
     Args:
       embeddings: [N, D].
-      weights: [C, D], a row a class.
+      weights: [C, D], one row for each class.
       labels: integer [N, M], the M right classes of each example: 1, or 2 after mixup.
-      shares: [N, M], how much of each; they sum to 1.
+      shares: [N, M], the weight of each label; they sum to 1.
       logits: `(embeddings, weights, soft labels [N, C']) -> [N, C']`.
-      rows: which rows of the weights are classes, where they lie and how many take part.
-      rng: random key for `rows.sampled` below 1.
+      rows: which rows of the weights are classes, how they are split, and how many take part.
+      rng: random key, required for `rows.sampled` below 1.
 
     Returns:
-      A float32 loss for each example, [N]; NaN where a label is no class.
+      A float32 loss for each example, [N]; NaN where a label is out of range.
 
     Raises:
-      ValueError: a shape is not as above, or `rows.sampled` is too small or without `rng`.
-      TypeError: integers in the place of floats, or the reverse.
+      ValueError: a shape differs from the above, `rows.sampled` is too small, or `rng` is missing.
+      TypeError: integers instead of floats, or vice versa.
 
     Source: the sharding and sampling of An et al., "Partial FC: training 10 million identities on a single machine",
     arXiv 2010.05222.
@@ -119,6 +119,6 @@ def _cross_entropy(scores, target, axis):
 
 
 def _sample_rows(rng, classes, labels, num_classes, keep):
-    """Which `keep` rows take part: all right classes, then others at random, padding last."""
+    """The `keep` rows that take part: all right classes, then others at random, padding last."""
     order = jnp.where(jnp.isin(classes, labels), 2.0, jax.random.uniform(rng, classes.shape))
     return jax.lax.top_k(jnp.where(classes < num_classes, order, -1.0), keep)[1]

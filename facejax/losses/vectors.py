@@ -1,11 +1,11 @@
-"""Products and directions of vectors, in full float32 and safe at the zero vector."""
+"""Products and directions of vectors, in full float32 and well defined for the zero vector."""
 
 import jax
 import jax.numpy as jnp
 
 
 def einsum(formula: str, *arrays: jax.Array) -> jax.Array:
-    """`jnp.einsum` in true float32: TPUs and recent GPUs round the factors of a product by default."""
+    """`jnp.einsum` in true float32: by default TPUs and recent GPUs round the factors of a product."""
     return jnp.einsum(formula, *arrays, precision=jax.lax.Precision.HIGHEST)
 
 
