@@ -5,7 +5,7 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")))
+PAGES = ("README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
 COMMAND = re.compile(r"(python|pip|pytest)(\s|$)")
 
 
@@ -13,8 +13,8 @@ def of_page(page: str) -> list[str]:
     """Commands of fenced blocks and of inline code, in their order; what `&&` joins is taken apart."""
     text = (ROOT / page).read_text()
     found = []
-    for block, inline in re.findall(r"^```\n(.*?)^```$|`([^`\n]+)`", text, re.DOTALL | re.MULTILINE):
-        found += of_shell(block) if block else of_shell(inline)
+    for language, block, inline in re.findall(r"^```(\w*)\n(.*?)^```$|`([^`\n]+)`", text, re.DOTALL | re.MULTILINE):
+        found += of_shell(inline if inline else "" if language else block)
     return list(dict.fromkeys(found))
 
 

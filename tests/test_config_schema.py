@@ -1,4 +1,4 @@
-"""What a config may hold: everything that an experiment has and nothing else, and one line for all that cannot work."""
+"""Every key of an experiment is in the schema and no other, and each mistake is reported in one line."""
 
 import ast
 import importlib
@@ -135,7 +135,7 @@ CASES = [  # experiment, key, value, what the error says after the key
     ("fra_r50", "view1", REMOVED, "is missing: a group of keys: crop_scale"),
     ("fra_r50", "evaluations.pose.label", REMOVED, "is missing: a non-empty text"),
     ("fra_r50", "view1", 3, "= 3: must be a group of keys: crop_scale"),
-    ("fra_r50", "evaluations", (), "= (): must be a dict of groups of keys"),
+    ("fra_r50", "evaluations", (), "= (): must be a dict: name -> group of keys"),
     ("fra_r50", "evaluations.pose", "pose", "= 'pose': must be a group of keys: label, probes"),
     ("pcl_voxceleb", "batches.faces", 8, "no such key; did you mean 'face'?"),
     # Every experiment
@@ -221,7 +221,7 @@ CASES = [  # experiment, key, value, what the error says after the key
     # PCL and SimCLR
     ("pcl_voxceleb", "batch_size", 100, "= 100: fewer records than the 104 of config.batches (decoder 32, face 64"),
     ("pcl_voxceleb", "batches", dict(decoder=0, face=0, pose=0), "every update is left out"),
-    ("pcl_voxceleb", "batches.face", 1, "= 1: an image alone has no negatives"),
+    ("pcl_voxceleb", "batches.face", 1, "= 1: a single image has no negatives"),
     ("simclr_voxceleb", "batches.face", 0, POSITIVE_WHOLE),
     ("pcl_voxceleb", "image_size", 15, "= 15: too small for the network"),
     ("pcl_voxceleb", "model.decoder_size", 24, "= 24: must be a power of two"),

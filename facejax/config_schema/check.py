@@ -1,4 +1,4 @@
-"""A config against its schema: the first thing that a run does."""
+"""Checks a config against its schema, before a run does anything else."""
 
 import difflib
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from facejax.methods import METHODS
 
 
 def check(config) -> Experiment:
-    """Checks a config before anything is computed: every key by itself, then those that must go together.
+    """Checks a config before anything is computed: each key alone, then combinations of keys.
 
     Args:
       config: an experiment's `ml_collections.ConfigDict`.
 
     Returns:
-      Its values, as the schema of its method holds them.
+      The values, as an instance of the method's schema.
 
     Raises:
-      UserError: see `check_keys`; or values that do not go together, or what to start from is left open.
+      UserError: see `check_keys`; also values that contradict each other, and missing starting weights.
     """
     experiment = check_keys(config)
     experiment.check_together()
@@ -31,13 +31,13 @@ def check(config) -> Experiment:
 
 
 def check_keys(config) -> Experiment:
-    """Checks every key of a config by itself.
+    """Checks every key of a config alone.
 
     Args:
       config: an experiment's `ml_collections.ConfigDict`.
 
     Returns:
-      Its values, as the schema of its method holds them.
+      The values, as an instance of the method's schema.
 
     Raises:
       UserError: a key that does not exist or is missing, a value of a wrong type or out of range. It names the key, the
@@ -46,7 +46,7 @@ def check_keys(config) -> Experiment:
     try:
         values = _with_tuples(config.to_dict())
     except RequiredValueError as error:
-        raise UserError(f"the config leaves a key open: {error}") from error
+        raise UserError(f"a key of the config has no value: {error}") from error
     if "method" not in values:
         raise UserError(f"config.method is missing: one of {', '.join(METHODS)}")
     method = values["method"]
@@ -62,14 +62,14 @@ def check_keys(config) -> Experiment:
 
 
 def _with_tuples(value: Any) -> Any:
-    """The value with tuples in the place of lists, at every depth: JSON and the command line make either."""
+    """The value with lists replaced by tuples at every depth: JSON and the command line may give either."""
     if isinstance(value, Mapping):
         return {key: _with_tuples(inner) for key, inner in value.items()}
     return tuple(map(_with_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _one_line(schema: type[Section], values: dict, found: dict) -> str:
-    """What pydantic found, in the words of the schema."""
+    """An error that pydantic found, phrased with the schema's descriptions."""
     path = found["loc"]
     if found["type"] == "extra_forbidden":
         return _unknown(schema, path)
@@ -85,7 +85,7 @@ def _one_line(schema: type[Section], values: dict, found: dict) -> str:
 
 
 def _locate(kind: type[Section], path: tuple) -> tuple[int, str]:
-    """How many parts of a path lead to the key that it is about, the rest being places within its value; its words."""
+    """How many leading parts of a path name the key (the others are within its value), and its description."""
     field = kind.model_fields[path[0]]
     inner, depth = section(field), 1
     if inner and get_origin(field.annotation) is dict:

@@ -1,4 +1,4 @@
-"""What a config may hold, as text: `--helpconfig` prints it, and docs/config.md is it."""
+"""The config schema as text, which `--helpconfig` prints and docs/config.md contains."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -12,17 +12,17 @@ from facejax.methods import METHODS
 WIDTH = 120
 ANY_NAME = "NAME"  # stands for a key that the user chooses
 TITLE = """\
-# What a config may hold
+# Configs
 
-Every key of the experiments: what its value must be, and what it means. Set one on the command line with
-`--config.KEY=VALUE`. A key that is not here, a missing one and a value out of range are errors, reported before
-anything is computed. `python -m facejax.main --config=experiments/NAME.py --helpconfig` prints the keys of one
+All keys of the experiments: what the value must be, and what it means. Set one on the command line with
+`--config.KEY=VALUE`. An unknown key, a missing key and a value out of range are errors, reported before anything is
+computed. `python -m facejax.main --config=experiments/NAME.py --helpconfig` prints the keys of one
 experiment with their values; without `--config` it prints this page.
 """
 
 
 def describe_all() -> str:
-    """Markdown: the keys of every method, those that all have first."""
+    """Markdown: the keys of every method, with the common ones first."""
     common = dict(_keys(Experiment))
     parts = [TITLE, "## Every method\n", *common.values()]
     for name, method in METHODS.items():
@@ -39,7 +39,7 @@ def describe(config) -> str:
       config: an experiment's `ml_collections.ConfigDict`.
 
     Raises:
-      UserError: a key of it is wrong.
+      UserError: one of its keys is wrong.
     """
     check_keys(config)
     schema = METHODS[config.method].schema
@@ -52,7 +52,7 @@ def _keys(kind: type[Section], values: Mapping[str, Any] | None = None, prefix: 
         inner, key = section(field), prefix + name
         given = values is not None and name in values
         if inner is None:
-            default = "" if field.is_required() else f", {field.default!r} if left out"
+            default = "" if field.is_required() else f", defaults to {field.default!r}"
             value = f" = {values[name]!r}" if given else ""
             yield key, _line(f"`{key}`{value} ({expected(field)}{default}): {field.description}")
             continue

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 
 class Section(BaseModel):
-    """A group of keys. All must be there, apart from those with a default, and no others may."""
+    """A group of keys. Those without a default are required; others are not allowed."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -29,7 +29,7 @@ def expected(field: FieldInfo) -> str:
     if inner is None:
         raise TypeError(f"the schema has no words for {field.annotation}")
     if get_origin(field.annotation) is dict:
-        return "a dict of groups of keys, each by its name"
+        return "a dict: name -> group of keys"
     return group(inner)
 
 

@@ -37,12 +37,12 @@ from facejax.optimizers import EXCLUSIONS, WITHOUT_GRADIENT
 
 
 class Normalized(Experiment):
-    """What the methods share whose batches come from all records, normalised."""
+    """Keys of methods that draw batches from all records and normalise images."""
 
     mean: Color = key("mean of each channel, in [0, 1], that is subtracted from an image")
-    std: Deviation = key("standard deviation of each channel that an image is divided by after that")
+    std: Deviation = key("standard deviation of each channel, by which an image is then divided")
     min_steps_per_epoch: Count = key(
-        "steps that an epoch has at least: it goes over the records of a small set several times", default=0
+        "minimum number of steps per epoch, which then passes over a small set several times", default=0
     )
 
 
@@ -57,11 +57,11 @@ class Jitter(Section):
     """Random colours of a view."""
 
     jitter: Strengths = key("strength of random changes of brightness, contrast, saturation and hue")
-    jitter_probability: Probability = key("probability that these are changed")
+    jitter_probability: Probability = key("probability of these changes")
 
 
 class PlainView(Jitter, Crop):
-    """A random view of an image, with little done to its colours."""
+    """A random view of an image, with plain colour changes."""
 
 
 class View(PlainView):
@@ -81,7 +81,7 @@ class BYOLModel(Section):
 
     backbone: Literal[*resnet.VARIANTS] = key("residual network that encodes an image")
     width: PositiveCount = key("channels of the backbone's first stage; 64 is the published network")
-    output_stride: Literal[*resnet.OUTPUT_STRIDES] = key("pixels a cell of the backbone's grid")
+    output_stride: Literal[*resnet.OUTPUT_STRIDES] = key("pixels per cell of the backbone's grid")
     embedding_dim: PositiveCount = key("length of the embeddings that are compared")
     hidden_dim: PositiveCount = key("hidden width of projectors and predictors")
 
@@ -101,12 +101,12 @@ class FRALoss(Section):
     """FRA's losses."""
 
     instance_weight: NonNegative = key("weight of the agreement of whole views")
-    region_weight: NonNegative = key("weight of the agreement region by region")
+    region_weight: NonNegative = key("weight of the agreement of regions")
     cluster_weight: NonNegative = key("weight of the clustering of grid cells")
     decorrelation_weight: NonNegative = key("weight, within the regional loss, of the decorrelation of regions")
     student_temperature: Positive = key("temperature of the student's assignment of cells to regions")
     teacher_temperature: Positive = key("temperature of the teacher's assignment of cells to regions")
-    sinkhorn_iterations: Count = key("iterations that even out the teacher's assignment")
+    sinkhorn_iterations: Count = key("iterations that balance the teacher's assignment")
     entropy_weight: NonNegative = key("weight, within the clustering loss, of the entropy of the mean assignment")
 
 
@@ -117,11 +117,11 @@ class LARS(Section):
     warmup_epochs: Count = key("epochs in which the learning rate rises")
     momentum: Rate = key("decay of the momentum buffer")
     weight_decay: NonNegative = key("L2 decay of the parameters that are not excluded")
-    trust_coefficient: Positive = key("step length over the norm of a parameter")
+    trust_coefficient: Positive = key("step length divided by the norm of a parameter")
     exclude: Literal[*EXCLUSIONS] = key(
         "parameters without decay and layer-wise adaptation: those of the official code, or every bias and norm"
     )
-    predictor_factor: Positive = key("learning rate of the predictors over that of the rest")
+    predictor_factor: Positive = key("learning rate of the predictors, divided by that of the other parameters")
 
 
 class MomentumTarget(Section):
@@ -134,13 +134,13 @@ class MomentumTarget(Section):
 
 
 class PartData(Data):
-    """Records to train on, or some of them."""
+    """Records to train on, or a fraction of them."""
 
-    fraction: Fraction = key("fraction of the records that is trained on, drawn at random")
+    fraction: Fraction = key("fraction of the records to train on, drawn at random")
 
 
 class TwoViews(Normalized):
-    """What BYOL and its family share."""
+    """Keys of BYOL and its family."""
 
     data: PartData = key("records to train on")
     view1: View = key("first random view of an image")
@@ -164,7 +164,7 @@ class FRA(TwoViews):
     loss: FRALoss = key("the losses")
 
     def check_together(self) -> None:
-        """Grid, and widths that must divide."""
+        """Checks the size of the grid and the widths that must divide."""
         super().check_together()
         model = self.model
         grid = math.ceil(self.image_size / model.output_stride)
@@ -187,23 +187,23 @@ class PCLData(Data):
     """Records that are drawn in groups."""
 
     hierarchy: Names = key(
-        "fields that group the records, outermost first: an item is an identity, of which a random video, of it a "
-        "random frame; (): every record is an item"
+        "fields that group the records, outermost first: an item is an identity, of which a random video and then a "
+        "random frame is drawn; (): every record is an item"
     )
 
 
 class Batches(Section):
     """Records of PCL's three updates."""
 
-    decoder: Count = key("records a step for the update of the decoder; 0 leaves it out")
-    face: Count = key("records a step for the contrast of faces; 0 leaves it out")
-    pose: Count = key("records a step for the contrast of poses; 0 leaves it out")
+    decoder: Count = key("records per step for the update of the decoder; 0 leaves it out")
+    face: Count = key("records per step for the contrast of faces; 0 leaves it out")
+    pose: Count = key("records per step for the contrast of poses; 0 leaves it out")
 
 
 class FaceBatches(Section):
     """Records of SimCLR's only update."""
 
-    face: PositiveCount = key("records a step for the contrast of faces")
+    face: PositiveCount = key("records per step for the contrast of faces")
 
 
 class PCLAugmentation(Jitter):
@@ -212,9 +212,9 @@ class PCLAugmentation(Jitter):
     grey_probability: Probability = key("probability that an image loses its colours")
     blur_radius: Radii = key("smallest and largest standard deviation of the Gaussian blur, pixels")
     blur_taps: OddCount = key("length of the blur's kernel, pixels")
-    blur_padding: Literal["edge", "reflect"] = key("what the blur takes to be beyond the image")
+    blur_padding: Literal["edge", "reflect"] = key("how the image continues beyond its edge for the blur")
     blur_probability: Probability = key("probability of a blur")
-    gradient_probability: Probability = key("probability that an image becomes the size of its gradient")
+    gradient_probability: Probability = key("probability that an image is replaced by the magnitude of its gradient")
 
 
 class PCLModel(Section):
@@ -227,35 +227,35 @@ class PCLModel(Section):
 
 
 class ContrastLoss(Section):
-    """What PCL's losses and SimCLR's share."""
+    """Keys that PCL's and SimCLR's losses share."""
 
     temperature: Positive = key("temperature of the contrasts")
-    dynamic_weights: Switch = key("weight the contrasts by how fast they fall, from the third epoch on; else by 1")
+    dynamic_weights: Switch = key("weight the contrasts by how fast they fall, from the third epoch on; otherwise by 1")
 
 
 class PCLLoss(ContrastLoss):
     """PCL's losses."""
 
-    noise: NonNegative = key("standard deviation of the noise on the images that are decoded again")
-    mixing: Positive = key("parameter of the beta distribution, above 0.5, that mixes negatives in pairs")
+    noise: NonNegative = key("standard deviation of the noise on the images that the decoder reconstructs")
+    mixing: Positive = key("parameter, above 0.5, of the beta distribution that mixes negatives in pairs")
     pose_negatives: PositiveCount = key("augmentations of each mirror image, the negatives of a pose")
     negatives_of: Literal["own_image", "all_images"] = key(
-        "whose mirror image a pose is compared with: its own image's, or all images' as in the official code"
+        "which mirror images a pose is contrasted with: that of its own image, or those of all, as in the official code"
     )
 
 
 class PCLAdam(Section):
-    """Adam that takes turns."""
+    """Adam for each update in turn."""
 
     learning_rate: Positive = key("learning rate at the start; it falls along a cosine")
     weight_decay: NonNegative = key("L2 decay")
     without_gradient: Literal[*WITHOUT_GRADIENT] = key(
-        "what a part of the network does in updates that it has no gradient in: nothing, or decay as in PyTorch 1"
+        "what happens to a part of the network without gradient in an update: nothing, or decay as in PyTorch 1"
     )
 
 
 class Contrast(Experiment):
-    """What PCL and SimCLR share."""
+    """Keys that PCL and SimCLR share."""
 
     data: PCLData = key("records to train on")
     augmentation: PCLAugmentation = key("random colours and sharpness of the views of both contrasts")
@@ -263,11 +263,11 @@ class Contrast(Experiment):
     optimizer: PCLAdam = key("the optimizer")
 
     def check_together(self) -> None:
-        """Batches that fill the batch, images that the network can halve four times."""
+        """Checks that the records fit the batch and that the network can halve an image four times."""
         super().check_together()
         sizes = self.batches.model_dump()
         if sizes["face"] == 1:
-            raise UserError("config.batches.face = 1: an image alone has no negatives; at least 2 are needed")
+            raise UserError("config.batches.face = 1: a single image has no negatives; at least 2 are needed")
         if not any(sizes.values()):
             raise UserError("config.batches: every update is left out; at least one needs records")
         if sum(sizes.values()) > self.batch_size:
@@ -286,7 +286,7 @@ class Contrast(Experiment):
 
 
 class PCL(Contrast):
-    """PCL: a decoder that swaps pose and identity tells them apart, and each gets a contrast."""
+    """PCL: a decoder that swaps pose and identity separates them, and each has a contrastive loss."""
 
     method: Literal["pcl"] = key("what is learned")
     decoder_warmup_epochs: Count = key("epochs at the start in which only the decoder's update is made")
@@ -294,7 +294,7 @@ class PCL(Contrast):
     loss: PCLLoss = key("the losses")
 
     def check_together(self) -> None:
-        """Mixed negatives that differ, a decoder to warm up."""
+        """Checks the mixing, and that there is a decoder to warm up."""
         super().check_together()
         if self.loss.mixing <= 0.5:
             raise UserError(f"config.loss.mixing = {self.loss.mixing:g}: must be above 0.5; the paper has 1.6")
@@ -306,7 +306,7 @@ class PCL(Contrast):
 
 
 class SimCLR(Contrast):
-    """SimCLR: two views of a face agree among the other faces of the batch; the baseline of PCL."""
+    """SimCLR, PCL's baseline: two views of a face agree, contrasted with the other faces of the batch."""
 
     method: Literal["simclr"] = key("what is learned")
     batches: FaceBatches = key("records of the only update of a step")
@@ -321,11 +321,11 @@ class FaceTransformer(Section):
     """A transformer on patches of a face."""
 
     size: Literal[*fvit.SIZES] = key("width and depth of the transformer; base is the published network")
-    landmarks: Switch = key("cut patches around learned landmarks; else on a regular grid")
+    landmarks: Switch = key("cut patches around learned landmarks; otherwise on a regular grid")
     num_points: PositiveCount = key("number of landmarks and patches")
     patch_size: PositiveCount = key("side of a patch, pixels, even")
     geometry: Literal[*patches.GEOMETRIES] = key(
-        "how a patch lies around its landmark: as in the official code, or without its half-pixel shift and "
+        "how a patch is placed around its landmark: as in the official code, or without its half-pixel shift and "
         "transposition"
     )
     dropout: Rate = key("dropout rate of the transformer")
@@ -345,17 +345,17 @@ class FaceTransformer(Section):
 
 
 class SizedView(View):
-    """A random view with a size and a resampling method of its own."""
+    """A random view with its own size and resampling method."""
 
     size: PositiveCount = key("side of the view, pixels")
     method: Literal[*crops.FILTERS] = key("how the crop is resampled")
 
 
 class LandmarkAugmentation(Section):
-    """How LAFS disturbs landmarks."""
+    """LAFS' augmentation of landmarks."""
 
     noise: NonNegative = key("standard deviation of the noise on every coordinate, pixels")
-    local_points: PositiveCount = key("landmarks that a local view keeps")
+    local_points: PositiveCount = key("landmarks of a local view")
 
 
 class Head(Section):
@@ -384,7 +384,7 @@ class DINOAdamW(Section):
     warmup_epochs: Count = key("epochs in which the learning rate rises")
     weight_decay: NonNegativePair = key("weight decay at the first and after the last step")
     max_norm: Positive = key("largest norm of the gradient of each parameter; longer ones are scaled down")
-    frozen_epochs: Count = key("epochs in which the head's last layer does not move")
+    frozen_epochs: Count = key("epochs in which the head's last layer is frozen")
 
 
 class LAFSTarget(Section):
@@ -392,7 +392,7 @@ class LAFSTarget(Section):
 
     momentum: Rate = key("fraction of the teacher that a step keeps at first; it rises to 1 along a cosine")
     teacher_mode: Literal["train", "eval"] = key(
-        "train: the teacher drops out and skips blocks as the student does, as in the official code; eval: it does not"
+        "train: the teacher drops out and skips blocks like the student, as in the official code; eval: it does not"
     )
 
 
@@ -400,15 +400,15 @@ class LAFS(Normalized):
     """LAFS: patches around landmarks, distilled from teacher to student; DINO-face without landmarks."""
 
     method: Literal["lafs"] = key("what is learned")
-    data: LabelledData = key("records to train on; labels choose among them, and nothing else")
+    data: LabelledData = key("records to train on; labels serve only to choose among them")
     global1: SizedView = key("first global view")
     global2: SizedView = key("second global view")
     local: SizedView = key("local views")
-    num_local: PositiveCount = key("number of local views of an image")
+    num_local: PositiveCount = key("number of local views per image")
     landmark_network: Source = key(
-        "workdir or official checkpoint (.pth) of stage 1; 'random' for a random network; not read without landmarks"
+        "workdir or official checkpoint (.pth) of stage 1; 'random' for a random network; ignored without landmarks"
     )
-    landmark_augmentation: LandmarkAugmentation = key("how landmarks are disturbed")
+    landmark_augmentation: LandmarkAugmentation = key("augmentation of the landmarks")
     model: FaceTransformer = key("the transformer")
     head: Head = key("the head that teacher and student agree on")
     loss: DINOLoss = key("the loss")
@@ -416,7 +416,7 @@ class LAFS(Normalized):
     ema: LAFSTarget = key("the teacher, an average of the student")
 
     def check_together(self) -> None:
-        """Sizes of views and numbers of landmarks; a landmark network, unless it is not needed."""
+        """Checks sizes of views and numbers of landmarks, and that a landmark network is named where one is needed."""
         super().check_together()
         model = self.model
         model.check_in(self.image_size)
@@ -443,7 +443,7 @@ class LAFS(Normalized):
 
 
 def require_source(where: str, source: str, what: str) -> None:
-    """Raises `UserError` where the weights to start from are left open: a random network has to be asked for."""
+    """Raises `UserError` where no starting weights are named: a random network must be requested explicitly."""
     if not source:
         raise UserError(
             f"{where} is empty: set it to a workdir or an official checkpoint (.pth) with {what}, or to 'random' for "
@@ -456,17 +456,17 @@ class RandAugment(Section):
 
     magnitude: NonNegative = key("mean strength, 0 to 10; 0 switches it off")
     magnitude_std: NonNegative = key("standard deviation of the strength")
-    num_operations: PositiveCount = key("operations an image")
-    probability: Probability = key("probability that an operation is done")
+    num_operations: PositiveCount = key("operations per image")
+    probability: Probability = key("probability of each operation")
 
 
 class Erasing(Section):
     """Random erasing."""
 
-    probability: Probability = key("probability that a rectangle of an image is painted over")
+    probability: Probability = key("probability that a rectangle of an image is erased")
     scale: Fractions = key("smallest and largest fraction of the image that it covers")
     ratio: Ratios = key("smallest and largest height / width of the rectangle")
-    value: Unit = key("what is painted")
+    value: Unit = key("value of the erased pixels")
 
 
 class Mixup(Section):
@@ -477,7 +477,7 @@ class Mixup(Section):
 
 
 class RecognitionTransformer(FaceTransformer):
-    """A face transformer whose landmark network is trained with it."""
+    """A face transformer, trained together with its landmark network."""
 
     landmark_start: Literal[*landmarks.STARTS] = key(
         "initial landmark network: as in the official code, or with the points on a grid, which short runs need"
@@ -490,7 +490,7 @@ class InitializeFrom(Section):
 
     transformer: Source = key("workdir or official checkpoint (.pth) of stage 2; 'random' for random weights")
     landmark_network: Source = key(
-        "workdir or official checkpoint (.pth) of stage 1 or 2; 'random' for random weights; not read without landmarks"
+        "workdir or official checkpoint (.pth) of stage 1 or 2; 'random' for random weights; ignored without landmarks"
     )
 
 
@@ -500,7 +500,7 @@ class Classifier(Section):
     num_classes: PositiveCount = key("number of identities in the training records, 2 or more")
     loss: Literal["cosface", "arcface"] = key("margin of the softmax")
     scale: Positive = key("factor on the cosines")
-    margin: NonNegative = key("what the cosine, or the angle, of the right class is worsened by")
+    margin: NonNegative = key("margin, subtracted from the cosine or added to the angle of the right class")
     axis: Text = key("axis of the mesh that the classifier's rows are split over")
     sampled: Fraction = key("fraction of the rows that take part in a step (partial FC)")
 
@@ -517,16 +517,18 @@ class RecognitionAdamW(Section):
     )
     weight_decay: NonNegative = key("weight decay of the transformer and the classifier")
     landmark_weight_decay: NonNegative = key("weight decay of the landmark network")
-    landmark_factor: NonNegative = key("learning rate of the landmark network over that of the rest, for end_to_end")
-    landmark_warmup_epochs: Epochs = key(
-        "epochs between which the landmark network's learning rate rises from 0; (0, 0): it has its full rate at once"
+    landmark_factor: NonNegative = key(
+        "learning rate of the landmark network, divided by that of the other parameters, for end_to_end"
     )
-    layer_decay: Fraction = key("learning rate of a layer over that of the next, for layer_decay")
-    accumulation: PositiveCount = key("parts of a batch that are computed one after the other")
+    landmark_warmup_epochs: Epochs = key(
+        "epochs between which the landmark network's learning rate rises from 0; (0, 0): full rate from the start"
+    )
+    layer_decay: Fraction = key("learning rate of a layer, divided by that of the next, for layer_decay")
+    accumulation: PositiveCount = key("number of parts that a batch is computed in, one after the other")
 
 
 class Supervised(Normalized):
-    """Recognition with labels, from the start or from LAFS' weights."""
+    """Recognition with labels, from random weights or from those of LAFS."""
 
     method: Literal["supervised"] = key("what is learned")
     data: LabelledData = key("labelled records to train on")
@@ -540,7 +542,7 @@ class Supervised(Normalized):
     optimizer: RecognitionAdamW = key("the optimizer")
 
     def check_together(self) -> None:
-        """Sizes of patches, parts of a batch, schedules; initial weights, unless they are to be random."""
+        """Checks sizes of patches, parts of a batch and schedules, and that initial weights are named."""
         super().check_together()
         self.model.check_in(self.image_size)
         if self.classifier.num_classes < 2:
