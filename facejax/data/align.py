@@ -1,4 +1,4 @@
-"""Faces laid on the template that recognition networks are trained with."""
+"""Aligns faces with the template that recognition networks are trained with."""
 
 import cv2
 import numpy as np
@@ -13,24 +13,25 @@ _MAX_FINER = 32
 
 
 def align(image: np.ndarray, five_points: np.ndarray, size: int = 112) -> np.ndarray:
-    """A face on the template of recognition: rotated, scaled and shifted by its points, black where the image ends.
+    """Aligns a face with the template of recognition by rotation, scale and shift; beyond the image it is black.
 
     The similarity has the least squared error over the five points (Umeyama 1991, eq. 40 - 43), as in ArcFace's
     alignment (Deng et al. 2019, https://arxiv.org/abs/1801.07698); pixels are interpolated bilinearly.
 
     Args:
       image: uint8 [H, W, 3], RGB.
-      five_points: [5, 2], x and y in pixels, (0, 0) being the centre of the top left one: eyes, nose tip and corners of
-        the mouth, from the viewer's left to right. Or iBUG's [68, 2], of which these five are taken.
+      five_points: [5, 2], x and y in pixels, (0, 0) being the centre of the top left pixel: eyes, nose tip and corners
+        of the mouth, from the viewer's left to right. Or iBUG's [68, 2], from which these five are computed.
       size: side of the result S in pixels; the template grows with it.
 
     Returns:
       uint8 [S, S, 3], RGB.
 
     Raises:
-      ValueError: the image is something else; neither 5 nor 68 points, or they are all one, or not numbers.
+      ValueError: the image has another type or shape; there are neither 5 nor 68 points, or they coincide or are not
+        finite.
 
-    Example:
+    Examples:
       >>> image = np.full((112, 112, 3), 9, np.uint8)
       >>> face = align(image, [[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]])
       >>> face.shape, face[56, 56].tolist()
@@ -43,15 +44,15 @@ def align(image: np.ndarray, five_points: np.ndarray, size: int = 112) -> np.nda
 
 
 def align_with_mirror(image: np.ndarray, points: np.ndarray, size: int = 112) -> np.ndarray:
-    """The result of `align` and its mirror image, both of which recognition is judged on: uint8 [2, S, S, 3]."""
+    """The result of `align` and its mirror image, which recognition is evaluated on together: uint8 [2, S, S, 3]."""
     aligned = align(image, points, size)
     return np.stack([aligned, aligned[:, ::-1]])
 
 
 def five_points(points: np.ndarray) -> np.ndarray:
-    """Eyes, nose tip and corners of the mouth [5, 2] of five points, which stay, or of iBUG's 68.
+    """Eyes, nose tip and corners of the mouth [5, 2]: five points unchanged, or computed from iBUG's 68.
 
-    An eye is the mean of its two corners, as the official evaluation on IJB has it, not of its six points.
+    An eye is the mean of its two corners, as in the official evaluation on IJB, not of its six points.
 
     Raises:
       ValueError: neither 5 nor 68 points.
@@ -75,7 +76,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
 
 
 def warp_smoothly(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """`warp`, at a multiple of the size that keeps the image's resolution, of which squares are averaged."""
+    """`warp` at a multiple of the size that preserves the image's resolution, then averaged over squares."""
     finer = min(_MAX_FINER, max(1, round(1 / np.sqrt(np.linalg.det(matrix[:, :2])))))
     fine = matrix * finer
     fine[:, 2] += (finer - 1) / 2  # a point is at the centre of its pixel
@@ -83,25 +84,25 @@ def warp_smoothly(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarra
 
 
 def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Rotation, scale and shift that lay points on a target with the least squared error (Umeyama 1991, eq. 40 - 43).
+    """Rotation, scale and shift that map points to a target with the least squared error (Umeyama 1991, eq. 40 - 43).
 
     Args:
       points: [N, 2].
       target: [N, 2].
 
     Returns:
-      float64 [2, 3], which takes (x, y, 1).
+      float64 [2, 3], to be multiplied with (x, y, 1).
 
     Raises:
-      ValueError: all points are one, or not numbers.
+      ValueError: all points coincide, or they are not finite.
 
-    Example:
+    Examples:
       >>> similarity(np.array([[0, 0], [1, 0]]), np.array([[5, 5], [5, 7]])).round(6).tolist()
       [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0]]
     """
     points, target = np.asarray(points, np.float64), np.asarray(target, np.float64)
     if not np.isfinite(points).all() or not np.ptp(points, axis=0).any():
-        raise ValueError("points of the face that are missing, or all the same")
+        raise ValueError("the points of the face are missing, or all the same")
     mean, target_mean = points.mean(0), target.mean(0)
     centred = points - mean
     u, s, vt = np.linalg.svd((target - target_mean).T @ centred)

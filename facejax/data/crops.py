@@ -1,7 +1,7 @@
-"""Crops and resizing on the device: as torchvision draws them, as Pillow resamples them.
+"""Crops and resizing on the device: drawn as in torchvision, resampled as in Pillow.
 
-An image enters padded: it lies in the top left corner of a square, and `sizes` holds its valid (height, width), because
-a jitted function wants static shapes. Nothing outside the valid extent is ever read.
+Images are padded: each is in the top left corner of a square, and `sizes` holds its valid (height, width), because a
+jitted function needs static shapes. Nothing outside the valid extent is ever read.
 """
 
 import jax
@@ -15,14 +15,14 @@ TRIES = 10  # torchvision's
 def random_boxes(key, sizes, *, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3)):
     """Draw the box of torchvision's `RandomResizedCrop` for each image.
 
-    Ten times an area, uniform in `scale` times that of the image, and an aspect ratio, log-uniform in `ratio`, are
-    drawn; the first box that fits gets a uniform corner. If none fits, the box is the largest central one whose aspect
+    Ten areas, uniform in `scale` times that of the image, and ten aspect ratios, log-uniform in `ratio`, are drawn; the
+    first box that fits is placed uniformly. If none fits, the box is the largest central one whose aspect
     ratio is within `ratio`.
 
     Args:
       key: random key; an image's box depends on it and on the image's index only.
       sizes: valid height and width of each image, int [N, 2].
-      scale: smallest and largest share of the area.
+      scale: smallest and largest fraction of the area.
       ratio: smallest and largest width / height.
 
     Returns:
@@ -48,7 +48,7 @@ def random_boxes(key, sizes, *, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3)):
 
 
 def propose_sides(draws, area, *, scale, ratio):
-    """Sides of `TRIES` boxes an image, as torchvision draws them for crops and for erasing.
+    """Sides of `TRIES` boxes per image, drawn as in torchvision for crops and for erasing.
 
     Args:
       draws: uniform in [0, 1), [N, 2 TRIES].
@@ -67,24 +67,24 @@ def propose_sides(draws, area, *, scale, ratio):
 
 
 def first_of(values, fits):
-    """The first of the values [N, TRIES] of each image where it fits, [N]; any where none does."""
+    """The first of the values [N, TRIES] of each image that fits, [N]; an arbitrary one where none fits."""
     return jnp.take_along_axis(values, jnp.argmax(fits, axis=1)[:, None], axis=1)[:, 0]
 
 
 def crop_and_resize(images, boxes, *, size, method="bilinear", mirrored=None):
-    """Cut a box out of each image and resample it, as Pillow's `image.crop(box).resize((size, size))`.
+    """Cut a box out of each image and resample it, like Pillow's `image.crop(box).resize((size, size))`.
 
     The filter is stretched where the box shrinks (antialiasing) and cut off and renormalised at the box's border. Each
     direction, width first, is one batched matrix product with per-image weights; there is no gather. Nothing is rounded
     to eight bits, as Pillow does after *each* direction. `Precision.HIGH` is enough: it rounds factors to 11 bits on
-    GPUs and to 16 on TPUs, so that its error is at worst the half step of one such rounding.
+    GPUs and to 16 on TPUs, so its error is at most half a step of one such rounding.
 
     Args:
       images: uint8, or float in [0, 1]: [N, H, W, C].
       boxes: top, left, height, width, within the image: [N, 4], whole numbers or not.
       size: side of the result, pixels.
       method: "bilinear", or "bicubic" (a = -0.5, clipped to [0, 1]).
-      mirrored: which of the results are flipped left to right, bool [N]; None for none.
+      mirrored: which of the results are flipped left to right, bool [N]; None: none.
 
     Returns:
       float32 [N, size, size, C], in [0, 1].
@@ -128,12 +128,12 @@ def whole_boxes(sizes):
 
 
 def as_float(images):
-    """Turn uint8 0..255 into float32 0..1; floats stay as they are."""
+    """Convert uint8 0..255 to float32 0..1; floats are returned unchanged."""
     return images.astype(jnp.float32) / 255.0 if images.dtype == jnp.uint8 else images
 
 
 def _weights(start, length, size, source, method):
-    """Share of each source pixel in each resampled pixel: [N, size, source]."""
+    """Weight of each source pixel in each resampled pixel: [N, size, source]."""
     scale = (length / size)[:, None]
     centre = start[:, None] + (jnp.arange(size) + 0.5) * scale
     pixel = jnp.arange(source) + 0.5

@@ -1,4 +1,4 @@
-"""The embedded data set: synthetic faces, rendered where a config names them and they are not there yet."""
+"""The embedded data set: synthetic faces, rendered where a config names them and they do not exist yet."""
 
 import os
 from collections.abc import Iterable
@@ -16,17 +16,17 @@ from facejax.progress import phase
 
 
 class PlannedSplit:
-    """Records that are not rendered yet: how many there will be, of whom, with which fields.
+    """Records that are not rendered yet: their number, identities and fields.
 
-    It takes the place of a `records.RecordSource` where only numbers, features and identities are read, so that a
-    config can be checked before anything is rendered.
+    It replaces a `records.RecordSource` where only numbers, features and identities are read, so a config can be
+    checked before anything is rendered.
 
     Args:
       settings: `config.synthetic_faces`.
       split: name of the split.
 
     Raises:
-      UserError: there will be no such split.
+      UserError: there is no such split.
     """
 
     def __init__(self, settings, split: str):
@@ -44,7 +44,7 @@ class PlannedSplit:
         return {"identity": self._identities[i]}
 
     def has_labels(self, fields: set[str]) -> bool:
-        """Whether the fields are known already; others are drawn with the faces. A field that will not be counts."""
+        """Whether the fields are known before rendering; a field that does not exist counts as known."""
         return not (fields & self.features.keys()) - {"identity"}
 
     def __repr__(self) -> str:
@@ -59,7 +59,7 @@ def planned(settings, places: Iterable[tuple[str, str]]) -> dict[tuple[str, str]
       places: all that a run reads.
 
     Raises:
-      UserError: a split that there will not be.
+      UserError: there is no such split.
     """
     if settings is None:
         return {}
@@ -70,7 +70,7 @@ def planned(settings, places: Iterable[tuple[str, str]]) -> dict[tuple[str, str]
 
 
 def render_if_missing(settings, needed) -> None:
-    """Renders the data set that `settings` describes, if it is needed and its folder does not exist.
+    """Renders the data set that `settings` describes, if a run needs it and its folder does not exist.
 
     Args:
       settings: `config.synthetic_faces`: `folder`, and the arguments of `generate`; None renders nothing.
@@ -81,11 +81,11 @@ def render_if_missing(settings, needed) -> None:
     folder = paths.resolve(settings.folder, "config.synthetic_faces.folder")
     if folder not in {paths.resolve(other) for other in needed}:
         return
-    # With a shared disk process 0 renders for all, with disks of their own the others follow.
+    # On a shared disk process 0 renders for all; with separate disks the others follow.
     for turn in (jax.process_index() == 0, True):
         if turn and not folder.exists():
             arguments = {key: value for key, value in settings.items() if key != "folder"}
-            logging.info("There is no %s yet: rendering synthetic faces (%s)", settings.folder, arguments)
+            logging.info("%s does not exist: rendering synthetic faces (%s)", settings.folder, arguments)
             generate(settings.folder, **arguments)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("synthetic faces")
@@ -101,17 +101,17 @@ def generate(
     seed: int = 0,
     file_format: records.FileFormat = "tfrecord",
 ) -> dict[str, records.SplitSummary]:
-    """Draws the data set and writes it to the folder `out`, which must not exist.
+    """Renders the data set and writes it to the folder `out`, which must not exist.
 
     The same arguments give the same bytes. Prints a summary: records of each split and expression.
 
     Args:
       out: folder, a local path or a URL.
-      size: pixels across, 16 to 256.
+      size: side of a face in pixels, 16 to 256.
       train_identities: people in the split `train`.
       test_identities: other people, in the split `test`.
       images_per_identity: images of each of them.
-      seed: of everything that is drawn by chance.
+      seed: of everything random.
       file_format: "tfrecord" or "array_record".
 
     Returns:
@@ -122,9 +122,7 @@ def generate(
     """
     smallest, largest = synthetic_faces.SIZES
     if not smallest <= size <= largest:
-        raise UserError(
-            f"--size={size}: faces are drawn {smallest} to {largest} pixels across; choose a size in between"
-        )
+        raise UserError(f"--size={size}: faces have {smallest} to {largest} pixels; choose a size in between")
     counts = dict(
         train_identities=train_identities, test_identities=test_identities, images_per_identity=images_per_identity
     )

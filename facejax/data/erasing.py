@@ -1,4 +1,4 @@
-"""Random erasing: rectangles of images painted over."""
+"""Random erasing: rectangles of images are replaced by a constant."""
 
 import jax
 import jax.numpy as jnp
@@ -7,19 +7,19 @@ from facejax.data.crops import TRIES, first_of, propose_sides
 
 
 def random_erasing(key, images, *, probability=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0.0):
-    """Paint over one rectangle of each chosen image, drawn as torchvision's `RandomErasing` draws it.
+    """Erase one rectangle of each chosen image, drawn as in torchvision's `RandomErasing`.
 
-    Zhong et al., arXiv:1708.04896. Ten times an area, uniform in `scale` times that of the image, and an aspect ratio,
-    log-uniform in `ratio`, are drawn; the first rectangle smaller than the image is placed uniformly. If none is, the
-    image stays.
+    Zhong et al., arXiv:1708.04896. Ten areas, uniform in `scale` times that of the image, and ten aspect ratios,
+    log-uniform in `ratio`, are drawn; the first rectangle smaller than the image is placed uniformly. If there is none,
+    the image is unchanged.
 
     Args:
       key: random key.
       images: float [N, H, W, C].
-      probability: of an image to be chosen.
-      scale: smallest and largest share of the area.
+      probability: that an image is chosen.
+      scale: smallest and largest fraction of the area.
       ratio: smallest and largest height / width.
-      value: what is painted.
+      value: of the erased pixels.
 
     Returns:
       float [N, H, W, C].

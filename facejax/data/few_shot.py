@@ -1,4 +1,4 @@
-"""Parts of the records: a random fraction of all, or few-shot subsets, some identities and a few images of each."""
+"""Subsets of the records: a random fraction, or few-shot subsets with some identities and a few images of each."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ CHOICES = ("random", "prefix")
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """Some records of a source, which takes the source's place in the pipeline.
+    """Some records of a source, which replaces the source in the pipeline.
 
     Attributes:
       source: the records.
@@ -44,7 +44,7 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True)
 class Subset(Selection):
-    """A selection whose labels are counted anew from 0.
+    """A selection with labels renumbered from 0.
 
     Attributes:
       label: the field whose values become 0, 1, ... `num_classes` - 1.
@@ -68,11 +68,11 @@ class Subset(Selection):
 
 
 def select(source: RecordSource, fraction: float, *, seed: int) -> Selection:
-    """Keeps a fraction of the records, drawn at random; fractions of one seed are nested.
+    """Keeps a fraction of the records, drawn at random; the subsets of one seed are nested.
 
     Args:
       source: the records.
-      fraction: in (0, 1]; the number that is kept is rounded down.
+      fraction: in (0, 1]; the number of records is rounded down.
       seed: of the draw.
 
     Raises:
@@ -80,7 +80,7 @@ def select(source: RecordSource, fraction: float, *, seed: int) -> Selection:
     """
     count = int(fraction * len(source))
     if not count:
-        raise UserError(f"{source}: a fraction of {fraction:g} of its {len(source)} records is none; keep more")
+        raise UserError(f"{source}: a fraction of {fraction:g} of its {len(source)} records leaves none; keep more")
     return Selection(source, np.sort(np.random.default_rng(seed).permutation(len(source))[:count]))
 
 
@@ -94,17 +94,17 @@ def subset(
     seed: int = 0,
     skip_corrupt: bool = False,
 ) -> Subset:
-    """Keeps a fraction of the classes of a label, and at most so many images of each, drawn at random.
+    """Keeps a fraction of the classes of a label, and at most a given number of images of each, drawn at random.
 
-    Subsets of one seed are nested: what 1 image per class keeps, 4 images keep too, and so for the fractions.
+    Subsets of one seed are nested: the images kept with 1 per class are also kept with 4, and likewise for fractions.
 
     Args:
       source: the records, all of which are read once; see `labels.read`.
       label: integer field.
       images_per_class: 0: all.
       class_share: fraction of the classes, in (0, 1].
-      class_choice: "random", or "prefix": the first records, that fraction of all, as the official LAFS code takes them
-        (so the identities that come first, and the last of them perhaps not whole).
+      class_choice: "random", or "prefix": that fraction of the records from the beginning, as in the official LAFS code
+        (the first identities, the last of which may be incomplete).
       seed: of the draw.
       skip_corrupt: leave out records that cannot be read.
 
@@ -117,7 +117,7 @@ def subset(
         column, images_per_class=images_per_class, class_share=class_share, seed=seed, class_choice=class_choice
     )
     if not len(chosen):
-        raise UserError(f"{source}: {class_share:g} of the classes of '{label}' are none; keep more")
+        raise UserError(f"{source}: a fraction of {class_share:g} of the classes of '{label}' leaves none; keep more")
     return Subset(source, readable[chosen], label, classes)
 
 
@@ -129,7 +129,7 @@ def choose(
     Returns:
       Indices and classes that are kept, both ascending.
 
-    Example:
+    Examples:
       >>> indices, classes = choose([7, 7, 3, 3, 3, 7], images_per_class=1, class_share=1.0, seed=0)
       >>> len(indices), classes.tolist()
       (2, [3, 7])

@@ -1,11 +1,11 @@
-"""The order of records where an item is a group of them: an identity, of which a random video, of it a random frame.
+"""The order of records where an item is a group: an identity, from which a random video and a random frame are drawn.
 
     tree = Hierarchy.read(source, ("identity", "video"))
     order = ItemOrder(tree, streams=(256, 256, 10), batch_size=528, seed=0)
     record = source[order.record_at(position)]  # for every position of the endless sequence of records
 
-Nothing has a state: what stands at a position is a function of (seed, position) alone, so that a run goes on where it
-was killed, and hosts and worker processes need not know of each other.
+There is no state: the record at a position is a function of (seed, position) alone. A killed run therefore resumes
+exactly, and hosts and worker processes need no communication.
 """
 
 import functools
@@ -26,10 +26,10 @@ class Hierarchy:
 
     Args:
       records: indices of the records, int [N].
-      labels: an array [N] of integers or texts for each level; none makes every record an item of its own. Labels need
-        only differ within the group above: every identity may have a video 0.
+      labels: an array [N] of integers or texts for each level; without any, every record is an item. Labels only need
+        to differ within the group above: every identity may have a video 0.
 
-    Example:
+    Examples:
       >>> tree = Hierarchy(np.arange(3), [np.array([7, 7, 9]), np.array(["a", "b", "a"])])
       >>> len(tree), tree.pick(0, [1, 0]), tree.pick(1, [5, 8])  # 7, its second video; 9, its only one
       (2, 1, 2)
@@ -37,7 +37,7 @@ class Hierarchy:
 
     def __init__(self, records: np.ndarray, labels: Sequence[np.ndarray] = ()):
         codes = [np.unique(level, return_inverse=True)[1] for level in labels]
-        order = np.lexsort((records, *reversed(codes)))  # the records of a group side by side
+        order = np.lexsort((records, *reversed(codes)))  # makes the records of a group contiguous
         self._records = np.asarray(records)[order]
         different = np.zeros(max(len(records) - 1, 0), bool)
         borders = []  # of the groups of each level, counted in records
@@ -50,7 +50,7 @@ class Hierarchy:
 
     @classmethod
     def read(cls, source: RecordSource, fields: Sequence[str], *, skip_corrupt: bool = False) -> "Hierarchy":
-        """The hierarchy of a source's records by integer or text fields; none: every record is an item.
+        """The hierarchy of a source's records by integer or text fields; without fields every record is an item.
 
         Args:
           source: the records, all of which are read once; see `labels.read`, also for errors.
@@ -67,17 +67,17 @@ class Hierarchy:
 
     @property
     def depth(self) -> int:
-        """Choices that lead from an item to a record."""
+        """Number of choices that lead from an item to a record."""
         return len(self._starts)
 
     def pick(self, item: int, choices: Sequence[int]) -> int:
-        """The record of an item that `choices` lead to, one a level, modulo the number of groups there."""
+        """The record that `choices`, one per level and modulo the number of groups there, lead to from an item."""
         for starts, choice in zip(self._starts, choices, strict=True):
             item = starts[item] + int(choice) % (starts[item + 1] - starts[item])
         return int(self._records[item])
 
     def checksum(self) -> int:
-        """Tells hierarchies apart."""
+        """A digest that identifies the hierarchy."""
         return functools.reduce(
             lambda crc, array: zlib.crc32(array.tobytes(), crc), self._starts, zlib.crc32(self._records)
         )
@@ -86,14 +86,15 @@ class Hierarchy:
 class ItemOrder:
     """The endless order of records for updates that draw independent batches of items.
 
-    A batch holds the streams one after the other. In each epoch every stream goes through the items in a permutation of
-    its own, so that no item is twice in a stream's part of a batch; of an item, a random record is taken.
+    A batch holds the streams one after the other. In each epoch every stream visits the items in its own permutation,
+    so no item occurs twice in a stream's part of a batch. From each item a random record is taken.
 
     Args:
       hierarchy: the items.
       streams: rows of a batch for each stream.
-      batch_size: rows of a batch on all hosts, the sum of the streams or more; the rest goes to the last stream.
-      seed: of everything that is drawn.
+      batch_size: rows of a batch on all hosts, the sum of the streams or more; the remaining rows go to the last
+        stream.
+      seed: of everything random.
 
     Raises:
       UserError: fewer items than the largest stream has rows.
@@ -115,7 +116,7 @@ class ItemOrder:
         return self.steps_per_epoch * self._batch_size
 
     def record_at(self, position: int) -> int:
-        """The record at a position of the endless order; batch b has positions b * batch_size and on."""
+        """The record at a position of the endless order; batch b starts at position b * batch_size."""
         batch, row = divmod(position, self._batch_size)
         epoch, step = divmod(batch, self.steps_per_epoch)
         stream = int(np.searchsorted(self._ends, row, "right"))
@@ -128,7 +129,7 @@ class ItemOrder:
         return self._hierarchy.pick(item, choices)
 
     def fingerprint(self) -> dict[str, int]:
-        """What the order depends on."""
+        """Everything that the order depends on."""
         return {
             "seed": self._seed,
             "num_records": len(self),

@@ -1,4 +1,4 @@
-"""Images on the host: encoded bytes to RGB arrays, and arrays to the square that a batch takes."""
+"""Images on the host: from encoded bytes to RGB arrays, and from arrays to the squares of a batch."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ SUFFIXES = (  # of the names of image files, in lower case
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif",
     ".jp2", ".heic", ".heif",
 )  # fmt: skip
-MAX_PIXELS = 1 << 26  # 8192 x 8192; more is taken for a decompression bomb
+MAX_PIXELS = 1 << 26  # 8192 x 8192; anything larger is treated as a decompression bomb
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
@@ -21,15 +21,15 @@ _HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"hevx", b"hei
 
 
 def decode(data: bytes, at_least: int = 0) -> np.ndarray:
-    """Decodes JPEG, PNG and whatever else OpenCV and Pillow know, strictly.
+    """Decodes JPEG, PNG and all other formats of OpenCV and Pillow, strictly.
 
-    Grey becomes RGB, an alpha channel is dropped, 16 bits are cut to 8, CMYK is converted, and the orientation that a
-    camera noted (EXIF) is applied.
+    Grey becomes RGB, an alpha channel is dropped, 16 bits are reduced to 8, CMYK is converted, and the orientation that
+    a camera recorded (EXIF) is applied.
 
     Args:
       data: the encoded image.
-      at_least: a JPEG may be decoded at 1/8 to 4/8 of its size (which is faster) as long as its longer side keeps at
-        least so many pixels; 0: full size.
+      at_least: a JPEG may be decoded at 1/8 to 4/8 of its size, which is faster, as long as its longer side keeps at
+        least this many pixels; 0: full size.
 
     Returns:
       uint8 [height, width, 3], RGB.
@@ -45,7 +45,7 @@ def decode(data: bytes, at_least: int = 0) -> np.ndarray:
         try:
             with Image.open(io.BytesIO(data)) as header:
                 width, height = header.size
-        except Exception as error:  # Pillow raises nearly every class of it for a damaged header
+        except Exception as error:  # for a damaged header Pillow may raise almost anything
             if data[4:12] in _HEIC:
                 raise ValueError("HEIC is not read; convert it to JPEG or PNG") from error
             raise ValueError(f"not an image: {len(data)} bytes of no known format, or far too large") from error
@@ -55,14 +55,14 @@ def decode(data: bytes, at_least: int = 0) -> np.ndarray:
     except cv2.error as error:
         raise ValueError(f"cannot be decoded: {error.err}") from error
     if image is None:
-        raise ValueError("cannot be decoded: truncated or damaged, or of a kind that OpenCV does not read here")
+        raise ValueError("cannot be decoded: truncated, damaged, or in a format that OpenCV does not read here")
     return image
 
 
 def check_size(width: int, height: int) -> None:
     """Raises a ValueError for more than `MAX_PIXELS` pixels."""
     if width * height > MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels are more than the {MAX_PIXELS} that an image may have")
+        raise ValueError(f"{width} x {height} pixels exceed the limit of {MAX_PIXELS}")
 
 
 def _decode_jpeg(data: bytes, at_least: int) -> np.ndarray:
@@ -85,14 +85,14 @@ def _decode_jpeg(data: bytes, at_least: int) -> np.ndarray:
 
 
 def orientation(data: bytes) -> int:
-    """The orientation that a camera noted in an encoded image (EXIF): 1 is upright, 2 to 8 are to be turned.
+    """The orientation that a camera recorded in an encoded image (EXIF): 1 is upright, 2 to 8 must be transformed.
 
-    What is not one of them, or cannot be read, counts as 1.
+    Any other or unreadable value counts as 1.
     """
     try:
         with Image.open(io.BytesIO(data)) as header:
             noted = header.getexif().get(_EXIF_ORIENTATION)
-    except Exception:  # Pillow raises nearly every class of it for a damaged header
+    except Exception:  # for a damaged header Pillow may raise almost anything
         return 1
     return noted if noted in range(2, 9) else 1
 
@@ -109,15 +109,15 @@ def _upright(image: np.ndarray, data: bytes) -> np.ndarray:
 
 
 def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Lays an image in the top left corner of a zero square, shrunk where it is too large, never enlarged.
+    """Places an image in the top left corner of a zero square; it is shrunk if it is too large, and never enlarged.
 
     Args:
       image: uint8 [height, width, 3].
-      side: of the square; the longer side of the image has at most so many pixels afterwards (area interpolation).
+      side: of the square, to which the longer side of the image is limited (area interpolation).
 
     Returns:
       square: uint8 [side, side, 3].
-      size: (height, width) that the image fills of it.
+      size: (height, width) of the image within it.
     """
     height, width = image.shape[:2]
     longer = max(height, width)
@@ -134,7 +134,7 @@ def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, tuple[int, int]]:
 def squash(image: np.ndarray, side: int) -> np.ndarray:
     """Resizes to a square whatever the aspect ratio: uint8 [height, width, 3] to uint8 [side, side, 3].
 
-    Along an axis that shrinks pixels are averaged by area, along one that grows they are interpolated linearly.
+    Pixels are averaged by area along an axis that shrinks, and interpolated linearly along one that grows.
     """
     height, width = image.shape[:2]
     if height > side or width > side:

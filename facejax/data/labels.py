@@ -1,4 +1,4 @@
-"""Labels of all records of a split, read once and then kept beside them."""
+"""Labels of all records of a split, read once and cached next to them."""
 
 import contextlib
 import io
@@ -17,21 +17,21 @@ from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
 from facejax.files import write_atomically
 
-_READERS = 16  # threads; they wait for the disk more than they work
+_READERS = 16  # threads, which mostly wait for the disk
 
 
 def read(
     source: RecordSource, fields: Sequence[str], *, key: str, skip_corrupt: bool = False
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Which records can be read, and their labels.
+    """The records that can be read, and their labels.
 
-    All records are read for it; the labels are then kept beside them, if that folder can be written, and no record is
-    lost.
+    This reads all records. If all of them are readable and the folder is writable, the labels are then cached next to
+    them.
 
     Args:
       source: the records.
       fields: integers or texts.
-      key: of the config, that names the fields; for errors.
+      key: the config key that names the fields, for errors.
       skip_corrupt: leave out records that cannot be read.
 
     Returns:
@@ -60,7 +60,7 @@ def read(
         ):
             return np.arange(len(source)), columns
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):
-        pass  # none yet, or not readable: read the records
+        pass  # no cache, or not readable: read the records
 
     def row(i):
         try:
@@ -76,11 +76,11 @@ def read(
         rows = tqdm(pool.map(row, range(len(source))), "reading labels", len(source), unit=" records", delay=2)
         rows = [row for row in rows if row]
     if not rows:
-        raise UserError(f"{source}: not one record can be read; copy or convert the data again")
+        raise UserError(f"{source}: no record can be read; copy or convert the data again")
     indices, *columns = (np.array(column) for column in zip(*rows, strict=True))
-    if len(indices) == len(source) and source.folder.exists():  # not of records that are still to be rendered
+    if len(indices) == len(source) and source.folder.exists():  # false for records that are not rendered yet
         content = io.BytesIO()
         np.savez_compressed(content, **dict(zip(fields, columns, strict=True)))
-        with contextlib.suppress(UserError, OSError):  # a folder that cannot be written: the labels live in memory
+        with contextlib.suppress(UserError, OSError):  # not writable: the labels stay in memory
             write_atomically(cache, content.getvalue())
     return indices, columns

@@ -1,8 +1,8 @@
-"""The two JSON files that describe a data set in TFDS layout, read as if a stranger had written them.
+"""The two JSON files that describe a data set in TFDS layout, read as untrusted input.
 
 `tfds.builder_from_directory` imports the module that a feature in `features.json` names, opens the files that it names,
 and formats the template of shard names in `dataset_info.json`. Here a feature must be of a class in `_CONTENT`, a
-template may hold nothing but TFDS' own fields, and shards lie in the data set's folder.
+template may contain only TFDS' own fields, and shards must be in the data set's folder.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from tensorflow_datasets.core.proto import dataset_info_pb2, feature_pb2
 
 from facejax.errors import UserError
 
-# Feature classes that are read, and the kind of content that describes each. Never `json_feature`: its keys become
+# Supported feature classes, and the kind of content that describes each. `json_feature` is excluded: its keys become
 # arguments of the class, some of which name files.
 _CONTENT = {
     tfds.features.FeaturesDict: "features_dict",
@@ -35,7 +35,7 @@ _CONTENT = {
     tfds.features.Sequence: "sequence",
 }
 _KINDS = {f"{feature.__module__}.{feature.__name__}": kind for feature, kind in _CONTENT.items()}
-# Anything else TFDS hands to TensorFlow, which it would import for that.
+# TFDS passes anything else to TensorFlow, which it would have to import.
 _DTYPES = {
     "bool", "string", "float16", "float32", "float64",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
@@ -61,7 +61,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What `features.json` and `dataset_info.json` say.
+    """The contents of `features.json` and `dataset_info.json`.
 
     Attributes:
       features: of a record.
@@ -75,7 +75,7 @@ class Metadata:
 
 
 def read(folder: epath.Path) -> Metadata:
-    """Reads `features.json`, `dataset_info.json` and the names of class labels. Nothing that they say is run.
+    """Reads `features.json`, `dataset_info.json` and the names of class labels, without executing anything they name.
 
     Raises:
       UserError: a file cannot be read or understood, asks for a feature that facejax does not read, or names shards
@@ -89,10 +89,10 @@ def read(folder: epath.Path) -> Metadata:
 
 @contextlib.contextmanager
 def _named(path: epath.Path) -> Iterator[epath.Path]:
-    """Context in which whatever parsers stumble over becomes a UserError that names the file."""
+    """Context that turns any error of a parser into a UserError that names the file."""
     try:
         yield path
-    except Exception as error:  # protobuf and TFDS raise nearly every class of it
+    except Exception as error:  # protobuf and TFDS may raise almost anything
         reason = str(error)[:300] or type(error).__name__
         raise UserError(f"cannot understand {path}: {reason}; copy or convert the data set again") from error
 
@@ -109,7 +109,7 @@ def _features(path: epath.Path) -> tfds.features.FeaturesDict:
 
 
 def _check_feature(proto: feature_pb2.Feature, where: str, kinds: set[str]) -> None:
-    """Raises ValueError unless a feature, and all that it consists of, can be given to TFDS safely."""
+    """Raises ValueError unless a feature, with everything it contains, can be passed to TFDS safely."""
     name, kind = proto.python_class_name, proto.WhichOneof("content")
     if _KINDS.get(name) != kind or kind not in kinds:
         readable = ", ".join(sorted(feature.__name__ for feature, kind in _CONTENT.items() if kind in kinds))
@@ -117,7 +117,7 @@ def _check_feature(proto: feature_pb2.Feature, where: str, kinds: set[str]) -> N
     content = getattr(proto, kind)
     if kind == "features_dict":
         for field, feature in content.features.items():
-            if not field or set("/\\\0") & set(field):  # names of files are made of it
+            if not field or set("/\\\0") & set(field):  # it becomes a part of file names
                 raise ValueError(f"{field[:100]!r} cannot name a field")
             _check_feature(feature, f"field '{field}'", set(_KINDS.values()))
     elif kind == "sequence":
@@ -138,7 +138,7 @@ def _shards(path: epath.Path) -> tuple[str, dict[str, Split]]:
     splits = {}
     for split in info.splits:
         if split.name in splits or not _INNER_PATH.fullmatch(split.name) or "/" in split.name:
-            raise ValueError(f"{split.name[:100]!r} is there twice or cannot name a split")
+            raise ValueError(f"{split.name[:100]!r} occurs twice or cannot name a split")
         lengths = list(split.shard_lengths)
         if any(length < 0 for length in lengths) or sum(lengths) > sys.maxsize:
             raise ValueError(f"split '{split.name}' has impossible shard lengths")

@@ -1,11 +1,11 @@
-"""Mixup: images and labels of two examples blended."""
+"""Mixup: blends images and labels of two examples."""
 
 import jax
 import jax.numpy as jnp
 
 
 def mixup(key, images, labels, *, alpha: float, probability: float):
-    """Blend the batch with itself in reversed order, with one share for all, as timm's batch mode does.
+    """Blend the batch with itself in reversed order, with one weight for all, like timm's batch mode.
 
     Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018, arXiv:1710.09412.
 
@@ -13,11 +13,11 @@ def mixup(key, images, labels, *, alpha: float, probability: float):
       key: random key.
       images: float [N, H, W, C].
       labels: int [N].
-      alpha: both parameters of the beta distribution of the share that an image keeps.
-      probability: of the batch to be mixed at all.
+      alpha: both parameters of the beta distribution of an image's weight.
+      probability: that the batch is mixed.
 
     Returns:
-      images, float [N, H, W, C]; the two labels of each, int [N, 2]; their shares, float32 [N, 2], which sum to 1.
+      images, float [N, H, W, C]; the two labels of each, int [N, 2]; their weights, float32 [N, 2], which sum to 1.
     """
     share_key, mixed_key = jax.random.split(key)
     share = jax.random.beta(share_key, alpha, alpha)

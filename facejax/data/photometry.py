@@ -1,7 +1,7 @@
-"""What happens to the colours and sharpness of a view, on the device.
+"""Changes of the colours and sharpness of views, on the device.
 
-Images are float32 [N, H, W, 3], red, green, blue in [0, 1]; an amount is a scalar or one number an image, [N]. The
-formulas are those of Pillow, on which torchvision's are built, without its rounding to eight bits after each step.
+Images are float32 [N, H, W, 3], red, green, blue in [0, 1]; an amount is a scalar or one number per image, [N]. The
+formulas are Pillow's, which torchvision's build on, without the rounding to eight bits after each step.
 """
 
 import jax
@@ -13,12 +13,12 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
 def grey(images):
-    """Luma of ITU-R 601, as Pillow's mode L, in all three channels."""
+    """Luma of ITU-R 601, like Pillow's mode L, in all three channels."""
     return jnp.broadcast_to(_luma(images), images.shape)
 
 
 def adjust_brightness(images, factor):
-    """Blend with black: 0 is black, 1 the image, more is brighter (`PIL.ImageEnhance.Brightness`)."""
+    """Blend with black: 0 is black, 1 the image, larger is brighter (`PIL.ImageEnhance.Brightness`)."""
     return jnp.clip(images * _per_image(factor), 0.0, 1.0)
 
 
@@ -37,12 +37,12 @@ def adjust_saturation(images, factor):
 
 
 def adjust_hue(images, shift):
-    """Turn the hue in HSV by a share of the full circle (`shift` in [-0.5, 0.5]), as torchvision does."""
+    """Rotate the hue in HSV by a fraction of the full circle (`shift` in [-0.5, 0.5]), like torchvision."""
     red, green, blue = images[..., :1], images[..., 1:2], images[..., 2:]
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
     scale = 1.0 / jnp.where(chroma > 0, chroma, 1.0)
-    # Comparisons of channels, not with `value`: a compiler may compute an image twice, rounded differently.
+    # Compare channels with each other, not with `value`: a compiler may compute an image twice, rounded differently.
     hue = jnp.where(
         (red >= green) & (red >= blue),
         (green - blue) * scale,
@@ -77,7 +77,7 @@ def color_jitter(images, amounts, order):
 
 
 def draw_jitter(key, count, strengths):
-    """Draw amounts [4, count] and order [4] for `color_jitter`, as torchvision's `ColorJitter` does.
+    """Draw amounts [4, count] and order [4] for `color_jitter`, like torchvision's `ColorJitter`.
 
     Args:
       key: random key.
@@ -100,10 +100,10 @@ def gaussian_blur(images, sigma, *, taps, padding="edge"):
 
     Args:
       images: float32 [N, H, W, C].
-      sigma: standard deviation in pixels, [N]; 0 leaves the image as it is.
+      sigma: standard deviation in pixels, [N]; 0 leaves the image unchanged.
       taps: length of the kernel, odd.
-      padding: what lies beyond the border: "edge" (repeated, as in Pillow) or "reflect" (without the border pixel
-        itself, as in torchvision).
+      padding: beyond the border, "edge" repeats the last pixel (as in Pillow), "reflect" mirrors the image without
+        the border pixel (as in torchvision).
 
     Returns:
       float32 [N, H, W, C].
@@ -112,14 +112,14 @@ def gaussian_blur(images, sigma, *, taps, padding="edge"):
       UserError: the number of taps is even.
     """
     if taps % 2 == 0:
-        raise UserError(f"a blur of {taps} taps has no middle; choose an odd number")
+        raise UserError(f"a blur of {taps} taps has no centre; choose an odd number")
     reach = taps // 2
     offset = jnp.arange(-reach, reach + 1)
     sigma = jnp.broadcast_to(sigma, len(images))
     kernel = jnp.exp(-0.5 * jnp.square(offset / jnp.maximum(sigma, 1e-3)[:, None]))
     kernel = kernel / kernel.sum(1, keepdims=True)
     shape, flat = images.shape, (*images.shape[:2], -1)
-    # Pixels and channels lie in one axis, so that the shifted sums run over contiguous numbers and vectorise.
+    # Pixels and channels share one axis, so the shifted sums run over contiguous numbers and vectorise.
     rows = jnp.pad(images.reshape(flat), ((0, 0), (reach, reach), (0, 0)), mode=padding)
     images = _weighted_shifts(rows, kernel, axis=1, step=1).reshape(shape)
     columns = jnp.pad(images, ((0, 0), (0, 0), (reach, reach), (0, 0)), mode=padding).reshape(flat)
@@ -132,9 +132,9 @@ def solarize(images, threshold=128 / 255):
 
 
 def gradient_magnitude(images):
-    """Replace each image by the size of its luma's gradient, in all three channels (PCL, arXiv 2211.13490).
+    """Replace each image by the magnitude of its luma's gradient, in all three channels (PCL, arXiv 2211.13490).
 
-    Differences are central, without the factor 1/2, and zero lies beyond the border; sqrt(dx^2 + dy^2 + 1e-6). The luma
+    sqrt(dx^2 + dy^2 + 1e-6) with central differences, without the factor 1/2 and with zeros beyond the border. The luma
     here is that of the official code, (65.738 r + 129.057 g + 25.064 b) / 256.
     """
     luma = _luma(images, (65.738 / 256, 129.057 / 256, 25.064 / 256))

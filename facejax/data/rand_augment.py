@@ -1,8 +1,8 @@
-"""RandAugment on the device, in timm's "increasing" form as LAFS fine-tunes with it: without solarisation.
+"""RandAugment on the device, in the "increasing" form of timm that LAFS fine-tunes with, without solarisation.
 
 Cubuk et al., arXiv:1909.13719. Images are float32 [N, H, W, 3] in [0, 1]; the operations are Pillow's without its
-rounding to eight bits, but for those that count grey levels (equalise, posterise). Whether an operation resamples
-bilinearly or bicubically is drawn too, as in timm.
+rounding to eight bits, except for those that count grey levels (equalise, posterise). As in timm, each operation
+resamples bilinearly or bicubically at random.
 """
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from facejax.data import photometry
 
 MAX_LEVEL = 10.0
-FILL = 128 / 255  # what comes in from outside of the image
+FILL = 128 / 255  # value outside of the image
 OPERATIONS = (
     "auto_contrast",
     "equalize",
@@ -30,15 +30,15 @@ OPERATIONS = (
 
 
 def rand_augment(key, images, *, magnitude, magnitude_std=0.5, num_operations=2, probability=0.5):
-    """Do `num_operations` operations to each image, each drawn from `OPERATIONS` and done with `probability`.
+    """Apply `num_operations` operations to each image, each drawn from `OPERATIONS` and applied with `probability`.
 
     Args:
       key: random key.
       images: float32 [N, H, W, 3] in [0, 1].
       magnitude: mean strength, 0 to 10.
       magnitude_std: its standard deviation, drawn for every operation.
-      num_operations: operations an image, drawn with replacement.
-      probability: of an operation to be done.
+      num_operations: operations per image, drawn with replacement.
+      probability: that an operation is applied.
 
     Returns:
       float32 [N, H, W, 3] in [0, 1].
@@ -59,14 +59,14 @@ def rand_augment(key, images, *, magnitude, magnitude_std=0.5, num_operations=2,
 
 
 def apply(images, which, level, sign, bicubic):
-    """Do one operation to each image.
+    """Apply one operation to each image.
 
     Args:
       images: float32 [N, H, W, 3] in [0, 1].
       which: index into `OPERATIONS`, int [N].
       level: strength in [0, 1], [N]; ignored by the first three operations.
-      sign: 1 or -1, the direction of what has one, [N].
-      bicubic: whether geometric operations resample bicubically, else bilinearly, bool [N].
+      sign: 1 or -1, the direction of operations that have one, [N].
+      bicubic: whether geometric operations resample bicubically instead of bilinearly, bool [N].
 
     Returns:
       float32 [N, H, W, 3] in [0, 1].
@@ -90,7 +90,7 @@ def apply(images, which, level, sign, bicubic):
 
 
 def _matrices(which, amount, height, width):
-    """What `affine` takes, [N, 2, 3], for the geometric operations; the identity for the others."""
+    """Matrices [N, 2, 3] for `affine` of the geometric operations; the identity for the others."""
     zero = jnp.zeros_like(amount)
 
     def amount_of(name):
@@ -113,10 +113,10 @@ def affine(images, matrices, bicubic):
     Args:
       images: float32 [N, H, W, C] in [0, 1].
       matrices: [N, 2, 3].
-      bicubic: resample bicubically (with a = -1, as Pillow does here), else bilinearly; bool [N].
+      bicubic: resample bicubically (with a = -1, as in Pillow) instead of bilinearly; bool [N].
 
     Returns:
-      float32 [N, H, W, C] in [0, 1], with `FILL` where the place is outside of the image.
+      float32 [N, H, W, C] in [0, 1], with `FILL` outside of the image.
     """
     _, height, width, _ = images.shape
     column, row = jnp.meshgrid(jnp.arange(width) + 0.5, jnp.arange(height) + 0.5)
@@ -139,7 +139,7 @@ def affine(images, matrices, bicubic):
 
 
 def _taps(fraction, bicubic):
-    """Weights of the pixels at -1, 0, 1 and 2 for a place between 0 and 1."""
+    """Weights of the pixels at -1, 0, 1 and 2 for a position between 0 and 1."""
     squared, cubed = fraction**2, fraction**3
     cubic = (
         -fraction + 2 * squared - cubed,
@@ -152,7 +152,7 @@ def _taps(fraction, bicubic):
 
 
 def auto_contrast(images):
-    """Stretch each channel to [0, 1]; a channel of one value stays (`PIL.ImageOps.autocontrast`)."""
+    """Stretch each channel to [0, 1]; a constant channel is unchanged (`PIL.ImageOps.autocontrast`)."""
     low, high = images.min((1, 2), keepdims=True), images.max((1, 2), keepdims=True)
     return jnp.where(high > low, (images - low) / jnp.where(high > low, high - low, 1), images)
 
@@ -181,9 +181,9 @@ def posterize(images, bits):
 
 
 def adjust_sharpness(images, factor):
-    """Blend with the smoothed image: 0 is smooth, 1 the image, more is sharper (`PIL.ImageEnhance.Sharpness`).
+    """Blend with the smoothed image: 0 is smooth, 1 the image, larger is sharper (`PIL.ImageEnhance.Sharpness`).
 
-    The smoothing is the mean over 3x3 pixels with weight 5 for the middle one; the rim of the image stays.
+    The smoothing is the mean over 3x3 pixels with weight 5 for the centre; the border of the image is unchanged.
     """
     _, height, width, _ = images.shape
     total = sum(images[:, dy : height - 2 + dy, dx : width - 2 + dx] for dy in range(3) for dx in range(3))

@@ -44,11 +44,11 @@ FileFormat = Literal["tfrecord", "array_record"]
 Example = Mapping[str, Any]
 
 SHARD_BYTES = 64 << 20
-_NUM_SAMPLES = 16  # examples that a split's size is estimated from
+_NUM_SAMPLES = 16  # number of examples from which a split's size is estimated
 _MAX_OPEN_FILES = 256
-_OPENING_THREADS = 16  # at a URL one waits for each answer
+_OPENING_THREADS = 16  # requests to a URL wait for their answers
 _INFO = "dataset_info.json"
-# What TFDS' parser raises for a record that does not suit the features.
+# Errors of TFDS' parser for a record that does not fit the features.
 _UNSUITABLE = (DecodeError, LookupError, ValueError, AttributeError, TypeError, ArithmeticError, zlib.error)
 
 
@@ -56,7 +56,7 @@ _UNSUITABLE = (DecodeError, LookupError, ValueError, AttributeError, TypeError, 
 
 
 class _Codec:
-    """Examples of given features to and from serialised `tf.train.Example`; images stay encoded both ways."""
+    """Converts examples of given features to and from serialised `tf.train.Example`; images stay encoded."""
 
     def __init__(self, features: tfds.features.FeaturesDict):
         self.features = features
@@ -68,7 +68,7 @@ class _Codec:
             if isinstance(feature, tfds.features.Image) and isinstance(example.get(name), np.ndarray):
                 raise TypeError(f"feature '{name}' is an image and takes encoded bytes (JPEG, PNG), not an array")
         tf_example = self._serializer.get_tf_example(self.features.encode_example(example))
-        return tf_example.SerializeToString(deterministic=True)  # else the order of the features may change
+        return tf_example.SerializeToString(deterministic=True)  # otherwise the order of the features may change
 
     def decode(self, record: bytes) -> dict[str, Any]:
         try:
@@ -77,7 +77,7 @@ class _Codec:
                 raise ValueError(f"lacks {', '.join(missing)}")
             return {name: _to_numpy(feature, parsed[name]) for name, feature in self.features.items()}
         except _UNSUITABLE as error:
-            raise ValueError(f"does not hold what features.json says: {error}") from error
+            raise ValueError(f"does not match features.json: {error}") from error
 
 
 def _to_numpy(feature: tfds.features.FeatureConnector, value: Any) -> Any:
@@ -94,7 +94,7 @@ def _to_numpy(feature: tfds.features.FeatureConnector, value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-    """Stands in the place of an example that could not be made: counted, reported, not written."""
+    """Replaces an example that could not be made: it is counted and reported, not written."""
 
     where: str
     reason: str
@@ -107,8 +107,8 @@ class SplitSummary:
     Attributes:
       shard_lengths: records in each shard.
       num_bytes: of all records.
-      skipped: what stood in the place of examples.
-      uneven: number of an example and of its records, for each that gave none or several.
+      skipped: the `Skipped` among the examples.
+      uneven: (example, number of its records) for each example that gave none or several.
     """
 
     shard_lengths: list[int]
@@ -124,7 +124,7 @@ class SplitSummary:
 
 @dataclasses.dataclass
 class _Shard:
-    """One finished shard of a split that is being written; the partial folder keeps it as JSON beside the shard."""
+    """One finished shard of a split that is being written; the partial folder stores it as JSON next to the shard."""
 
     length: int = 0
     num_bytes: int = 0
@@ -140,7 +140,7 @@ class _Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """What a data set is, as its `features.json` and `dataset_info.json` say.
+    """What a data set is: the contents of `features.json` and `dataset_info.json`.
 
     Attributes:
       name: lower case, digits and underscores; shard names begin with it.
@@ -150,7 +150,7 @@ class Info:
       description: what is in it.
       homepage: of its owners.
       citation: BibTeX.
-      license: what it may be used for.
+      license: permitted use.
     """
 
     name: str
@@ -168,11 +168,11 @@ class Shards:
 
     Attributes:
       file_format: "tfrecord" or "array_record".
-      num_bytes: size that a shard should have, about.
+      num_bytes: approximate size of a shard.
       num_workers: processes that write the shards of sequences, which must then be picklable. 0: this process.
-      run: calls the functions it is given, each of which writes a shard of a sequence, wherever that is: on machines
-        that see the folder and the examples' sources under the same paths. They are picklable, and a function may be
-        called again after a failure. None: `num_workers` processes.
+      run: calls the given functions, each of which writes a shard of a sequence, possibly on other machines that see
+        the folder and the examples' sources under the same paths. The functions are picklable and may be called again
+        after a failure. None: `num_workers` processes.
     """
 
     file_format: FileFormat = "tfrecord"
@@ -189,31 +189,29 @@ def write(
     *,
     beside: Callable[[dict[str, SplitSummary]], Mapping[str, str | bytes]] = lambda summaries: {},
 ) -> dict[str, SplitSummary]:
-    """Writes a data set in TFDS layout; `folder` appears under its name only when all of it is there.
+    """Writes a data set in TFDS layout; `folder` appears under its name only when it is complete.
 
-    At a URL, where a folder cannot be renamed in one piece, the shards get their final names at once, and
-    `dataset_info.json`, without which nothing is a data set, is written last.
+    At a URL, where a folder cannot be renamed atomically, the shards get their final names at once, and
+    `dataset_info.json`, without which a folder is no data set, is written last.
 
     A split is either
 
-    - a *sequence* (`__len__` and `__getitem__`, as a list or a class of your own that makes example i when it is asked
-      for it): its shards are fixed beforehand, written by `shards.num_workers` processes, and a call that was
-      interrupted resumes after its last complete shard (everything it has lies in `.FOLDER.partial` next to `folder`).
-      Whether it is the same conversion is known from a few examples and the sequence's attribute `fingerprint`, if it
-      has one; or
-    - an *iterable*, for examples that are made one after the other: written in order by this process, a new shard
-      whenever `shards.num_bytes` are full, always from the beginning. With a `__len__` the progress bar knows the end.
+    - a *sequence* (`__len__` and `__getitem__`, as in a list, or in a class that makes example i on demand): its shards
+      are fixed in advance and written by `shards.num_workers` processes, and an interrupted call resumes after its last
+      complete shard (its data is in `.FOLDER.partial` next to `folder`). A few examples, and the sequence's attribute
+      `fingerprint` if it exists, identify the conversion; or
+    - an *iterable*, for examples that are made one after the other: this process writes them in order, with a new shard
+      whenever `shards.num_bytes` are full, and always from the beginning. With a `__len__`, progress shows the total.
 
     The same examples give the same bytes in every file, whatever the number of workers and interruptions.
 
     Args:
-      folder: where the data set goes, a local path or a URL; must not exist. Its name is free, the data set is called
-        `info.name`.
+      folder: folder of the data set, a local path or a URL; must not exist. Its name may differ from `info.name`.
       info: what the data set is.
-      splits: split name -> examples. A `Skipped` in the place of an example is counted; a list of examples becomes as
-        many records.
+      splits: split name -> examples. A `Skipped` instead of an example is counted; a list of examples becomes as many
+        records.
       shards: how they are written.
-      beside: further files, by name, that are to lie in the folder.
+      beside: further files for the folder, by name.
 
     Returns:
       A summary for each split.
@@ -222,7 +220,7 @@ def write(
       UserError: `folder` exists or cannot be written, an example does not fit the features, a split is empty, another
         process writes the same folder, or the disk is full.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> import tensorflow_datasets as tfds
       >>> features = {"image": tfds.features.Image(), "identity": tfds.features.Scalar(np.int64)}
@@ -270,11 +268,11 @@ def _tfds_info(info: Info, folder: epath.Path, file_format: FileFormat) -> datas
 
 
 def check_free(folder: epath.Path, key: str = "") -> None:
-    """Raises UserError if there is something where a data set is to be written, other than an unfinished one at a URL.
+    """Raises UserError if the destination exists, unless it is an unfinished data set at a URL.
 
     Args:
       folder: resolved.
-      key: the flag that it was given as.
+      key: the flag that named it.
     """
     taken = folder / _INFO if paths.is_url(folder) else folder
     if taken.exists():
@@ -284,7 +282,7 @@ def check_free(folder: epath.Path, key: str = "") -> None:
 
 def _finish(partial: epath.Path, folder: epath.Path, info: dataset_info.DatasetInfo) -> None:
     info.write_to_directory(partial)
-    for path in partial.iterdir():  # what only resuming needs, and the rest safely on the disk
+    for path in partial.iterdir():  # removes what only resuming needs, and syncs the others to disk
         if path.name.startswith("."):
             path.unlink()
         else:
@@ -299,7 +297,7 @@ def _finish_at_url(folder: epath.Path, info: dataset_info.DatasetInfo) -> None:
         info.write_to_directory(local)
         for file in sorted(epath.Path(local).iterdir(), key=lambda file: file.name == _INFO):
             upload(file, folder / file.name)
-    for path in folder.iterdir():  # what only resuming needs
+    for path in folder.iterdir():  # needed only to resume
         if path.name.startswith(".") and path.suffix != tfrecord.INDEX_SUFFIX:
             path.unlink()
 
@@ -312,10 +310,10 @@ def _split_info(split: str, summary: SplitSummary) -> tfds_splits.SplitInfo:
 
 @contextlib.contextmanager
 def locked(partial: epath.Path) -> Iterator[None]:
-    """Makes a local folder and holds it against other writers as long as the context lasts.
+    """Creates a local folder and locks it against other writers while the context lasts.
 
     Raises:
-      UserError: another process holds it.
+      UserError: another process has locked it.
     """
     partial.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(partial, os.O_RDONLY)
@@ -336,10 +334,10 @@ def _write_splits(partial, name, features, splits, options: Shards) -> dict[str,
     plan = json.dumps({"name": name, "features": features.to_json(), "format": options.file_format, "layout": layout})
     plan_path = partial / ".plan.json"
     same = plan_path.exists() and plan_path.read_text() == plan
-    if paths.is_url(partial):  # not a folder that is ours alone: nothing there is removed
+    if paths.is_url(partial):  # may hold files of others: nothing there is removed
         if not same and partial.exists():
             raise UserError(
-                f"{partial} holds other files, or what another conversion left unfinished; remove it or choose another "
+                f"{partial} holds other files or another unfinished conversion; remove it or choose another "
                 "folder for the records"
             )
     else:
@@ -348,7 +346,7 @@ def _write_splits(partial, name, features, splits, options: Shards) -> dict[str,
             shard_paths = _shard_paths(partial, name, split, options.file_format, len(layout[split]["boundaries"]) - 1)
             keep.update(shard_paths, map(_sidecar, shard_paths))
         if not same and any(partial.iterdir()):
-            logging.warning("%s is of another conversion: starting over", partial)
+            logging.warning("%s belongs to another conversion: starting over", partial)
         for path in set(partial.iterdir()) - keep:
             path.unlink()
     write_atomically(plan_path, plan)
@@ -361,7 +359,7 @@ def _write_splits(partial, name, features, splits, options: Shards) -> dict[str,
         skipped = [item for shard in shards[split] for item in shard.skipped]
         lengths = [shard.length for shard in shards[split]]
         if not sum(lengths):
-            because = f": all {len(skipped)} were skipped, the first because of {skipped[0].reason}" if skipped else ""
+            because = f": all {len(skipped)} were skipped, the first with: {skipped[0].reason}" if skipped else ""
             raise UserError(f"split '{split}' of {name} has no records{because}; check the source")
         uneven = [pair for shard in shards[split] for pair in shard.uneven]
         summaries[split] = SplitSummary(lengths, sum(shard.num_bytes for shard in shards[split]), skipped, uneven)
@@ -369,7 +367,7 @@ def _write_splits(partial, name, features, splits, options: Shards) -> dict[str,
 
 
 def _shard_layout(codec: _Codec, split: str, examples: Sequence[Example], shard_bytes: int) -> dict[str, Any]:
-    """Boundaries of the shards of a sequence, from the size of a few examples; their digest tells sources apart."""
+    """Boundaries of the shards of a sequence, from the size of a few examples, whose digest identifies the source."""
     if not len(examples):
         raise UserError(f"split '{split}' has no records; check the source")
     indices = sorted({int(i) for i in np.linspace(0, len(examples) - 1, _NUM_SAMPLES)})
@@ -399,13 +397,13 @@ def _shard_paths(
 
 
 def _sidecar(shard_path: epath.Path) -> epath.Path:
-    """Where what a finished shard holds is noted until the whole data set is finished."""
+    """The file that describes a finished shard until the whole data set is finished."""
     return shard_path.parent / f".{shard_path.name}.json"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Task:
-    """A shard of a sequence that is to be written; picklable, as its examples are."""
+    """A shard of a sequence to be written; picklable if its examples are."""
 
     path: epath.Path
     split: str
@@ -429,7 +427,7 @@ class _Task:
 
 
 def _write_sequences(partial, name, codec, sequences, layout, options: Shards) -> dict[str, list[_Shard]]:
-    """The shards of all sequences: those found complete, and the others written now."""
+    """The shards of all sequences: complete ones are reused, the others are written."""
     shards: dict[str, list[_Shard]] = {}
     pending: dict[_Task, tuple[str, int]] = {}
     for split, examples in sequences.items():
@@ -446,7 +444,7 @@ def _write_sequences(partial, name, codec, sequences, layout, options: Shards) -
     total = sum(len(examples) for examples in sequences.values())
     missing = sum(map(len, pending))
     if missing < total:
-        logging.warning("%s: going on after %d of %d records", partial, total - missing, total)
+        logging.warning("%s: resuming after %d of %d records", partial, total - missing, total)
     if not pending:
         return shards
     if options.run:
@@ -462,7 +460,7 @@ def _write_sequences(partial, name, codec, sequences, layout, options: Shards) -
 
 
 def _run(tasks: list[_Task], num_workers: int, progress: tqdm) -> Iterator[tuple[_Task, _Shard]]:
-    """Each of the tasks with the shard that it has written, in any order."""
+    """Each task with the shard that it has written, in any order."""
     if not num_workers:
         for task in tasks:
             yield task, task(progress.update)
@@ -493,7 +491,7 @@ def _add(shard: _Shard, append: Callable[[bytes], None], i: int, encoded: list[b
 
 
 def _write_stream(partial, name, codec, split, examples, options: Shards) -> list[_Shard]:
-    """The shards of an iterable; how many there are is known, and put into their names, at the end."""
+    """The shards of an iterable; their number is known, and becomes a part of their names, only at the end."""
     shards, temporaries = [], []
     numbered = enumerate(examples)
     with _progress(f"{name} {split}", len(examples) if hasattr(examples, "__len__") else None) as progress:
@@ -519,9 +517,9 @@ def _progress(description: str, total: int | None, initial: int = 0) -> tqdm:
 
 @contextlib.contextmanager
 def _open_writer(path: epath.Path, file_format: FileFormat) -> Iterator[Callable[[bytes], None]]:
-    """A function that appends a record; the file gets its name when the block ends well.
+    """A function that appends a record; the file gets its name when the block ends without an error.
 
-    What is to be at a URL is first written to a local temporary file.
+    A file at a URL is first written to a local temporary file.
     """
     at_url = paths.is_url(path)
     with tempfile.TemporaryDirectory() if at_url else contextlib.nullcontext(path.parent) as local:
@@ -530,7 +528,7 @@ def _open_writer(path: epath.Path, file_format: FileFormat) -> Iterator[Callable
             with open(temporary, "wb") as file:
                 yield lambda record: file.write(tfrecord.frame(record))
         else:
-            # one record a chunk, as random access needs it; encoded images do not compress further
+            # one record per chunk, for random access; encoded images do not compress further
             writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
             try:
                 yield writer.write
@@ -562,9 +560,9 @@ def open_split(folder: epath.PathLike, split: str, *, hint: str = "", skip_corru
     Args:
       folder: the folder that holds `dataset_info.json`.
       split: name of the split.
-      hint: what to do when the data are not there, for the error message: "run python -m data_prep.NAME ...".
-      skip_corrupt: open a split although a shard is truncated or its record lengths are damaged; reading one of the
-        records that are lost then raises `CorruptRecord`, like reading any other damaged record.
+      hint: what to do if the data does not exist, for the error message: "run python -m data_prep.NAME ...".
+      skip_corrupt: open a split even if a shard is truncated or its record lengths are damaged; reading a lost record
+        then raises `CorruptRecord`, like reading any other damaged record.
 
     Raises:
       UserError: no such folder or split, no records in it, a shard is missing, ArrayRecord at a URL that is not gs://.
@@ -572,7 +570,7 @@ def open_split(folder: epath.PathLike, split: str, *, hint: str = "", skip_corru
     """
     info = _read_metadata(folder, hint)
     if split not in info.splits:
-        raise UserError(f"{folder} has no split '{split}'; it has {', '.join(sorted(info.splits)) or 'none at all'}")
+        raise UserError(f"{folder} has no split '{split}'; it has {', '.join(sorted(info.splits)) or 'none'}")
     if not sum(info.splits[split].lengths):
         raise UserError(f"split '{split}' of {folder} has no records")
     if info.file_format not in get_args(FileFormat):
@@ -587,12 +585,12 @@ def read_with_image(source: "RecordSource", i: int, *, at_least: int = 0) -> tup
     """Record i of a source, and its decoded image: uint8 [height, width, 3].
 
     Args:
-      source: a `RecordSource`, or what takes its place.
+      source: a `RecordSource`, or a replacement.
       i: number of the record.
       at_least: as for `images.decode`.
 
     Raises:
-      CorruptRecord: the record cannot be read, or its image not be decoded.
+      CorruptRecord: the record cannot be read, or its image cannot be decoded.
     """
     record = source[i]
     try:
@@ -647,9 +645,9 @@ class RecordSource:
     ):
         self.folder, self.split, self.features = folder, split, features
         self._paths = shards.paths
-        self._starts = [0, *itertools.accumulate(shards.lengths)]  # of the shards, in records
+        self._starts = [0, *itertools.accumulate(shards.lengths)]  # first record of each shard
         self._format = file_format
-        self._faults = [""] * len(self._paths)  # why records are missing at the end of a shard
+        self._faults = [""] * len(self._paths)  # why a shard lacks its last records
         self._boundaries: list[np.ndarray | None] = [None] * len(self._paths)  # TFRecord: see tfrecord.index
         self._on_load()
         check = functools.partial(self._check, skip_corrupt=skip_corrupt)
@@ -671,7 +669,7 @@ class RecordSource:
             except RuntimeError as error:  # the table of contents is damaged
                 found, fault = 0, _first_line(error)
         if found > expected:
-            raise UserError(f"{path} holds {found} records where dataset_info.json says {expected}; convert it again")
+            raise UserError(f"{path} holds {found} records, but dataset_info.json lists {expected}; convert it again")
         if found < expected:
             self._faults[shard] = fault or "the file is truncated"
             if not skip_corrupt:

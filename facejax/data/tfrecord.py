@@ -4,8 +4,8 @@ A record is stored as (https://www.tensorflow.org/tutorials/load_data/tfrecord#t
 
     uint64 length | uint32 masked CRC32C of the length | data | uint32 masked CRC32C of the data
 
-all little endian, one after the other with nothing between. The file has no table of contents, so the offsets are found
-by walking from header to header once and kept in a file `.NAME.index` beside `NAME`.
+all little endian, without gaps. The file has no table of contents, so the offsets are found by walking from header to
+header once, and cached in a file `.NAME.index` next to `NAME`.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ _HEADER = struct.Struct("<QI")  # length and its checksum
 _FOOTER = struct.Struct("<I")  # checksum of the data
 _INDEX_MAGIC = b"facejax tfrecord index 1"
 _INDEX_HEADER = struct.Struct(f"<{len(_INDEX_MAGIC)}sqq")  # magic, size and modification time (ns) of the indexed file
-_WINDOW = 1 << 16  # bytes that are read at once in search of headers
+_WINDOW = 1 << 16  # bytes read at once when looking for headers
 _WINDOW_AT_URL = 8 << 20
 
 
 class CorruptRecord(UserError):
-    """A record that cannot be read: its checksum is wrong, it is cut off, or its contents cannot be parsed."""
+    """A record that cannot be read: its checksum is wrong, it is truncated, or its contents cannot be parsed."""
 
 
 def _masked_crc(data: bytes) -> int:
@@ -39,13 +39,13 @@ def _masked_crc(data: bytes) -> int:
 
 
 def frame(record: bytes) -> bytes:
-    """`record` as it stands in a TFRecord file: length, checksum, data, checksum."""
+    """`record` as stored in a TFRecord file: length, checksum, data, checksum."""
     length = struct.pack("<Q", len(record))
     return b"".join((length, _FOOTER.pack(_masked_crc(length)), record, _FOOTER.pack(_masked_crc(record))))
 
 
 class RandomAccessFile:
-    """Thread-safe reads at an offset: `pread` for a local file, a request for just these bytes at a URL."""
+    """Thread-safe reads at an offset: `pread` for a local file, a request for exactly these bytes at a URL."""
 
     def __init__(self, path: epath.PathLike):
         if paths.is_url(path):
@@ -83,10 +83,10 @@ def read_record(file: RandomAccessFile, start: int, end: int, where: str) -> byt
 
 
 def index(path: epath.PathLike) -> tuple[np.ndarray, str]:
-    """Where the records of a TFRecord file lie.
+    """The positions of the records in a TFRecord file.
 
-    The answer for an intact file is cached in `.NAME.index` beside it, and the cache believed as long as size and
-    modification time of the file stay the same. Where that folder cannot be written the answer is only returned.
+    For an intact file they are cached in `.NAME.index` next to it. The cache is valid while size and modification time
+    of the file do not change. If the folder is not writable, nothing is cached.
 
     Args:
       path: the TFRecord file.
@@ -94,7 +94,7 @@ def index(path: epath.PathLike) -> tuple[np.ndarray, str]:
     Returns:
       boundaries: int64 [n + 1]; record i fills the bytes boundaries[i] to boundaries[i + 1]. Headers are verified here,
         data when it is read.
-      fault: "" for an intact file, else why the walk stopped after record n - 1.
+      fault: "" for an intact file, otherwise why the walk stopped after record n - 1.
     """
     path = epath.Path(path)
     size, expected = _size_and_index_header(path)
@@ -106,10 +106,10 @@ def index(path: epath.PathLike) -> tuple[np.ndarray, str]:
             if ends and (boundaries[1:] - boundaries[:-1] >= _HEADER.size + _FOOTER.size).all():
                 return boundaries, ""
     except OSError:
-        pass  # no cache yet, or not readable: walk the file
+        pass  # no cache, or not readable: walk the file
     boundaries, fault = _walk(RandomAccessFile(path), size, _WINDOW_AT_URL if paths.is_url(path) else _WINDOW)
     if not fault:
-        with contextlib.suppress(UserError, OSError):  # a folder that cannot be written: the index lives in memory
+        with contextlib.suppress(UserError, OSError):  # not writable: the index stays in memory
             files.write_atomically(_index_path(path), expected + boundaries.tobytes())
     return boundaries, fault
 

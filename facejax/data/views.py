@@ -1,7 +1,7 @@
 """Random views of faces, made on the device inside the training step.
 
-All functions are pure, static in shape and batched; each image has its own draws, which depend on the key and the
-image's index in the batch only, neither on its companions nor on the sharding.
+All functions are pure, static in shape and batched; the draws of an image depend only on the key and on
+its index in the batch, not on the other images or the sharding.
 """
 
 import dataclasses
@@ -15,18 +15,18 @@ from facejax.data import crops, photometry
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Distortion:
-    """What happens to the colours and sharpness of an image, in this order.
+    """Changes of the colours and sharpness of an image, in this order.
 
     Attributes:
       jitter: strengths of brightness, contrast, saturation and hue; their order is drawn for the batch.
-      jitter_probability: of an image to be jittered.
-      grey_probability: of an image to lose its colours.
+      jitter_probability: that an image is jittered.
+      grey_probability: that an image loses its colours.
       blur_radius: smallest and largest standard deviation of the Gaussian blur, pixels.
-      blur_probability: of an image to be blurred.
-      blur_taps: length of the blur's kernel; None reaches three times the largest radius.
+      blur_probability: that an image is blurred.
+      blur_taps: length of the blur's kernel; None: out to three times the largest radius.
       blur_padding: "edge" or "reflect".
-      solarize_probability: of an image to be inverted where it is 128/255 or brighter.
-      gradient_probability: of an image to become the size of its gradient.
+      solarize_probability: that an image is inverted where it is 128/255 or brighter.
+      gradient_probability: that an image is replaced by the magnitude of its gradient.
     """
 
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1)
@@ -51,7 +51,7 @@ class View(Distortion):
       method: "bilinear" or "bicubic".
       flip: probability of a left-right flip.
       mean: of each channel in [0, 1], subtracted last; None leaves the view in [0, 1].
-      std: of each channel, divided by after that.
+      std: of each channel, by which the result is divided.
     """
 
     size: int
@@ -70,12 +70,12 @@ def make_view(key, images, sizes, recipe: View):
       key: random key.
       images: uint8 [N, S, S, 3], each in the top left corner of its square.
       sizes: valid height and width of each image, int [N, 2].
-      recipe: what the views are like.
+      recipe: of the views.
 
     Returns:
       float32 [N, size, size, 3].
 
-    Example:
+    Examples:
       >>> recipe = View(size=224, crop_scale=(0.2, 1.0), jitter_probability=0.8, blur_probability=1.0)
       >>> images, sizes = jnp.zeros((2, 256, 256, 3), jnp.uint8), jnp.array([[256, 192], [171, 256]])
       >>> make_view(jax.random.key(0), images, sizes, recipe).shape
@@ -98,12 +98,12 @@ def crop(key, images, sizes, recipe: View):
 
 
 def distort(key, images, recipe: Distortion):
-    """Distort colours and sharpness at random; what has probability 0 is not compiled.
+    """Distort colours and sharpness at random; changes with probability 0 are not compiled.
 
     Args:
       key: random key.
       images: float32 [N, H, W, 3] in [0, 1].
-      recipe: what happens to them.
+      recipe: of the changes.
 
     Returns:
       float32 [N, H, W, 3] in [0, 1] (a gradient may exceed 1).
@@ -137,5 +137,5 @@ def distort(key, images, recipe: Distortion):
 
 
 def _replace(images, chosen, changed):
-    """Take the changed image where it was chosen [N]."""
+    """The changed image where it was chosen [N], otherwise the original."""
     return jnp.where(chosen[:, None, None, None], changed, images)

@@ -1,4 +1,4 @@
-"""Facial landmarks against annotated ones: normalised mean error, failure rate, area under the error curve."""
+"""Facial landmarks compared with annotated ones: normalised mean error, failure rate, area under the error curve."""
 
 from typing import NamedTuple
 
@@ -6,21 +6,21 @@ import numpy as np
 
 from facejax.errors import UserError
 
-OUTER_EYE_CORNERS = {68: (36, 45), 98: (60, 72)}  # points: indices; iBUG's (300W) and WFLW's order
-FAILURE = 0.1  # normalised error from which a face counts as failed: WFLW's and COFW's
+OUTER_EYE_CORNERS = {68: (36, 45), 98: (60, 72)}  # number of points: indices; in the order of iBUG (300W) and WFLW
+FAILURE = 0.1  # normalised error above which a face counts as failed, for WFLW and COFW
 
 
 class Alignment(NamedTuple):
-    """What `alignment` returns."""
+    """Result of `alignment`."""
 
     nme: float  # mean over the images
-    failure_rate: float  # share of the images with an error above the threshold
-    auc: float  # area under the share of images below each error, from 0 to the threshold, over the threshold
+    failure_rate: float  # fraction of the images with an error above the threshold
+    auc: float  # area under the fraction of images below each error from 0 to the threshold, divided by the threshold
     errors: np.ndarray  # [N]
 
 
 def alignment(predicted, true, *, threshold: float = FAILURE) -> Alignment:
-    """Mean distance of an image's points to the annotated ones, over the distance of the outer eye corners.
+    """Mean distance of an image's points to the annotated ones, divided by the distance of the outer eye corners.
 
     Args:
       predicted: [N, P, 2] points, x and y in any unit.
@@ -31,9 +31,9 @@ def alignment(predicted, true, *, threshold: float = FAILURE) -> Alignment:
       An `Alignment`.
 
     Raises:
-      UserError: points in an order whose eye corners are not known.
+      UserError: an unsupported number of points.
 
-    Example:
+    Examples:
       >>> true = np.random.default_rng(0).uniform(0, 100, (5, 68, 2))
       >>> alignment(true, true).nme
       0.0
@@ -45,6 +45,6 @@ def alignment(predicted, true, *, threshold: float = FAILURE) -> Alignment:
     left, right = OUTER_EYE_CORNERS[true.shape[1]]
     distance = np.linalg.norm(true[:, left] - true[:, right], axis=1)
     errors = np.linalg.norm(predicted - true, axis=2).mean(1) / distance
-    # The curve is a staircase: each image adds the part of [0, threshold] that lies above its error.
+    # The curve is a staircase: each image adds the part of [0, threshold] above its error.
     auc = np.maximum(threshold - errors, 0).mean() / threshold
     return Alignment(float(errors.mean()), float((errors > threshold).mean()), float(auc), errors)

@@ -1,9 +1,9 @@
-"""The table at the end of a run: the untrained encoder against the trained one."""
+"""The table at the end of a run, which compares the trained encoder with the untrained one."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-LOWER_IS_BETTER = ("mae", "nme", "failure")  # the first word of a metric's name; of every other metric, more is better
+LOWER_IS_BETTER = ("mae", "nme", "failure")  # first word of a metric's name; every other metric is better when higher
 
 EXPLANATION = "gain: trained minus untrained, or the reverse where less is better (mae, nme, failure_rate); + is better"
 
@@ -19,9 +19,9 @@ class Row(NamedTuple):
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better, by its name.
+    """Whether a metric is better when it is higher, by its name.
 
-    Example:
+    Examples:
       >>> higher_is_better("expression/knn_accuracy"), higher_is_better("pose/mae_yaw")
       (True, False)
     """
@@ -29,7 +29,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def compare(untrained: Mapping[str, float], trained: Mapping[str, float]) -> list[Row]:
-    """Rows of all metrics that either has, in their order; what only one of them has is neither better nor worse."""
+    """Rows of all metrics of either encoder, in order; a metric that only one of them has has no gain."""
     rows = []
     for metric in {**trained, **untrained}:
         before, after = untrained.get(metric), trained.get(metric)
@@ -39,7 +39,7 @@ def compare(untrained: Mapping[str, float], trained: Mapping[str, float]) -> lis
 
 
 def format_table(rows: list[Row]) -> str:
-    """Plain text in aligned columns, which it explains; degrees and the like with 2 decimals, fractions with 4."""
+    """Plain text in aligned columns, with an explanation; errors with 2 decimals, fractions with 4."""
     if not rows:
         return "Nothing was evaluated: the images lack the labels that config.evaluations asks for, or have too few."
 

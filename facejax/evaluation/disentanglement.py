@@ -1,4 +1,4 @@
-"""What each of two branches should know and the other should not: a face branch and a pose branch compared."""
+"""Compares a face branch and a pose branch: each should know labels that the other should not."""
 
 from collections.abc import Mapping
 
@@ -8,16 +8,16 @@ POSE = "pose"  # the evaluation that the pose branch should win; the face branch
 
 
 def advantages(metrics: Mapping[str, float]) -> dict[str, float]:
-    """By how much the branch that should know reads each label better than the other one.
+    """By how much the branch that should know each label reads it better than the other branch.
 
     Args:
       metrics: `facejax.evaluation.suite.evaluate`'s, of features with kinds "face" and "pose".
 
     Returns:
-      For every metric of both kinds one, in its unit, above 0 where the right branch is better: "disentanglement/" and
-      the names of evaluation and metric. Empty where the features have other kinds.
+      One value for every metric of both kinds, in its unit, above 0 where the right branch is better. The name is
+      "disentanglement/" with the names of evaluation and metric. Empty where the features have other kinds.
 
-    Example:
+    Examples:
       >>> metrics = {"pose/face/mae": 9.0, "pose/pose/mae": 4.0, "identity/face/top1_accuracy": 0.75}
       >>> advantages(metrics | {"identity/pose/top1_accuracy": 0.25})
       {'disentanglement/pose_mae': 5.0, 'disentanglement/identity_top1_accuracy': 0.5}

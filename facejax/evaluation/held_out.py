@@ -1,4 +1,4 @@
-"""The part of a training split on which a probe's penalty is chosen, so that the test split decides nothing."""
+"""The part of a training split on which a probe's penalty is chosen, so the choice does not use the test split."""
 
 import numpy as np
 
@@ -8,14 +8,15 @@ SHARE = 5  # one image in five is held out
 
 
 def held_out(size: int, *, labels=None, groups=None, seed: int = 0) -> np.ndarray:
-    """Which of `size` training images are held out: about a fifth, the same in every call.
+    """Which of `size` training images are held out: about a fifth, identical in every call.
 
     Args:
       size: number of training images n.
-      labels: [n] integers: a fifth of each class is held out, of a class with fewer than 5 images none.
+      labels: [n] integers: a fifth of each class is held out; of a class with fewer than 5 images, none.
       groups: [n], for example identities: whole groups are held out. Use it where the test split has other people than
-        the training split, or the penalty comes out too small: faces already seen are easy. It goes before `labels`.
-      seed: of the drawing.
+        the training split: otherwise the penalty is too small, since faces of known people are easy. Takes precedence
+        over `labels`.
+      seed: of the random choice.
 
     Returns:
       [n] bool, neither all nor none of them true.

@@ -10,29 +10,29 @@ import optax
 from facejax.evaluation.held_out import held_out
 from facejax.evaluation.standardization import standardize
 
-PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)  # strongest first: each fit starts where the one before ended
+PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)  # strongest first: each fit starts where the previous one ended
 MAX_ITERATIONS = 300
 TOLERANCE = 1e-6  # an iteration that lowers the loss by a smaller fraction of it (or of 1) gains nothing in float32
 PATIENCE = 5  # stop after so many of them: where features are nearly dependent, one short step may precede longer ones
 
 
 class Classification(NamedTuple):
-    """What `linear_probe` returns, judged on the test split."""
+    """Result of `linear_probe` on the test split."""
 
     accuracy: float
-    mean_class_accuracy: float  # mean over the test split's classes of the share recognised
+    mean_class_accuracy: float  # mean over the test split's classes of the fraction recognised
     penalty: float  # chosen on the held-out part of the training split
     predictions: np.ndarray  # [m] labels
 
 
 class Attributes(NamedTuple):
-    """What `attribute_probe` returns for A binary attributes, judged on the test split."""
+    """Result of `attribute_probe` for A binary attributes on the test split."""
 
-    accuracy: np.ndarray  # [A]; its mean is the field's headline (CelebA), but rare attributes make it saturate
+    accuracy: np.ndarray  # [A]; its mean is what papers report (CelebA), but rare attributes make it saturate
     balanced_accuracy: (
         np.ndarray
     )  # [A], mean of both values' recall: 0.5 is chance. NaN if the test split has one value
-    f1: np.ndarray  # [A], of the positive value, the headline for action units. NaN if the test split has no positive
+    f1: np.ndarray  # [A], of the positive value, reported for action units. NaN if the test split has no positive
     penalty: float  # chosen on the held-out part of the training split
     predictions: np.ndarray  # [m, A] bool
 
@@ -49,8 +49,8 @@ def linear_probe(train, train_labels, test, test_labels, *, groups=None, penalti
       train_labels: [n] integers.
       test: [m, D] features.
       test_labels: [m] integers.
-      groups: [n] of the training images, held out as wholes; see `held_out`.
-      penalties: those tried, strongest first.
+      groups: [n] of the training images, held out as a whole; see `held_out`.
+      penalties: to try, strongest first.
 
     Returns:
       A `Classification`.
@@ -58,7 +58,7 @@ def linear_probe(train, train_labels, test, test_labels, *, groups=None, penalti
     Raises:
       UserError: see `held_out`.
 
-    Example:
+    Examples:
       >>> x = np.random.default_rng(0).normal(size=(200, 8))
       >>> linear_probe(x[:150], x[:150, 0] > 0, x[150:], x[150:, 0] > 0).accuracy > 0.9
       True
@@ -76,7 +76,7 @@ def linear_probe(train, train_labels, test, test_labels, *, groups=None, penalti
 def attribute_probe(train, train_labels, test, test_labels, *, groups=None, penalties=PENALTIES) -> Attributes:
     """Logistic regression for each of A binary attributes on frozen, standardised features, by L-BFGS.
 
-    As `linear_probe`, with binary cross-entropy summed over the attributes and one penalty for all of them. An
+    Like `linear_probe`, with binary cross-entropy summed over the attributes and one penalty for all of them. An
     attribute is predicted where its probability is above 0.5.
 
     Args:
@@ -84,8 +84,8 @@ def attribute_probe(train, train_labels, test, test_labels, *, groups=None, pena
       train_labels: [n, A] of 0 and 1 (or bool).
       test: [m, D] features.
       test_labels: [m, A].
-      groups: [n] of the training images, held out as wholes; see `held_out`.
-      penalties: those tried, strongest first.
+      groups: [n] of the training images, held out as a whole; see `held_out`.
+      penalties: to try, strongest first.
 
     Returns:
       An `Attributes`.
@@ -98,7 +98,7 @@ def attribute_probe(train, train_labels, test, test_labels, *, groups=None, pena
     logits, penalty = _chosen_logits(train, train_labels, test, train_labels.shape[1], out, penalties)
     predictions = logits > 0
     hits, positives, negatives = (predictions & truth).sum(0), truth.sum(0), (~truth).sum(0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is promised
+    with np.errstate(invalid="ignore"):  # 0 / 0 gives the documented NaN
         sensitivity, specificity = hits / positives, (~predictions & ~truth).sum(0) / negatives
         f1 = np.where(positives > 0, 2 * hits / (predictions.sum(0) + positives), np.nan)
     return Attributes((predictions == truth).mean(0), (sensitivity + specificity) / 2, f1, penalty, predictions)

@@ -1,4 +1,4 @@
-"""The metrics of one step of a run, which `workdir/evaluations` keeps."""
+"""The metrics of one step of a run, stored in `workdir/evaluations`."""
 
 import json
 
@@ -7,12 +7,12 @@ from etils import epath
 
 
 def path(workdir: epath.PathLike, step: int) -> epath.Path:
-    """Where they are."""
+    """Path of the metrics of a step."""
     return epath.Path(workdir) / "evaluations" / f"step_{step:08d}.json"
 
 
 def read(file: epath.Path) -> dict[str, float] | None:
-    """What an evaluation has written; None, with a warning if it is damaged, where there is nothing to read."""
+    """The metrics that an evaluation has written, or None where there are none; a damaged file is logged."""
     if not file.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Ridge regression in closed form: head pose and other quantities read off frozen features."""
+"""Ridge regression in closed form: predicts head pose and other quantities from frozen features."""
 
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ PENALTIES = tuple(np.logspace(-3, 3, 13).tolist())
 
 
 class Regression(NamedTuple):
-    """What `ridge_regression` returns for A targets, judged on the test split."""
+    """Result of `ridge_regression` for A targets on the test split."""
 
     mean_absolute_error: np.ndarray  # [A], in the targets' unit (degrees for head pose)
-    r2: np.ndarray  # [A], share of the variance explained; 0 = no better than the test split's mean. NaN if constant
+    r2: np.ndarray  # [A], fraction of the variance explained; 0 = no better than the test split's mean. NaN if constant
     penalty: np.ndarray  # [A], chosen on the held-out part of the training split
     predictions: np.ndarray  # [n_test, A]
 
@@ -25,7 +25,7 @@ def ridge_regression(train, train_targets, test, test_targets, *, groups=None, p
     """Regress targets on frozen, standardised features, penalty chosen on a held-out fifth of the training split.
 
     Minimises mean((y - x w - b)^2) + penalty |w|^2 for each target, b not penalised. One eigen-decomposition of the
-    features' covariance serves all penalties: O(n D^2 + D^3), however many there are. Each target has its own penalty.
+    features' covariance serves all penalties: O(n D^2 + D^3) for any number of them. Each target has its own penalty.
     The final fit is on the whole training split.
 
     Args:
@@ -33,8 +33,8 @@ def ridge_regression(train, train_targets, test, test_targets, *, groups=None, p
       train_targets: [n, A] or [n].
       test: [m, D] features.
       test_targets: [m, A] or [m].
-      groups: [n] of the training images, held out as wholes; see `held_out`.
-      penalties: those tried.
+      groups: [n] of the training images, held out as a whole; see `held_out`.
+      penalties: to try.
 
     Returns:
       A `Regression`.
@@ -42,7 +42,7 @@ def ridge_regression(train, train_targets, test, test_targets, *, groups=None, p
     Raises:
       UserError: see `held_out`.
 
-    Example:
+    Examples:
       >>> x = np.linspace(-1, 1, 50)[:, None]
       >>> ridge_regression(x, 30 * x[:, 0], x[::5], 30 * x[::5, 0]).r2.round(3)
       array([1.])

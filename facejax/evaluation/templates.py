@@ -1,6 +1,6 @@
-"""The protocol of IJB-B and IJB-C: a template is some images and video frames of a person, and templates are compared.
+"""The protocol of IJB-B and IJB-C, which compares templates: sets of images and video frames of a person.
 
-1:1, in the order in which it is used:
+1:1, in order of use:
 
     images = read_images("ijbc_face_tid_mid.txt", "ijbc_name_5pts_score.txt")
     pairs = read_pairs("ijbc_template_pair_label.txt")
@@ -20,11 +20,11 @@ from facejax import paths
 from facejax.errors import UserError
 
 FAR_LEVELS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-SWITCHES = ("normalised_first", "no_detector", "no_flip")  # N, D and F of the official script, each switched off
+SWITCHES = ("normalised_first", "no_detector", "no_flip")  # options N, D, F of the official script, switched off
 READINGS = ("official", "all_thresholds")
 
-_CHUNK = 4096  # rows in hand at a time: with 512 dimensions in float64, 16 MB
-_PAIR_CHUNK = 256  # two templates of each pair, which stay in the cache of a core: three times as fast
+_CHUNK = 4096  # rows at a time: with 512 dimensions in float64, 16 MB
+_PAIR_CHUNK = 256  # pairs at a time, whose templates fit into the cache of a core: three times as fast
 
 
 class Images(NamedTuple):
@@ -42,21 +42,21 @@ class Pairs(NamedTuple):
 
     first: np.ndarray  # [P] int32
     second: np.ndarray  # [P] int32
-    same: np.ndarray  # [P] bool, whether they are one person
+    same: np.ndarray  # [P] bool, whether both show one person
 
 
 class Templates(NamedTuple):
     """T templates, each with one vector."""
 
     identifiers: np.ndarray  # [T] int64, ascending
-    features: np.ndarray  # [T, D] float64 of unit length; 0 where all that was pooled is
+    features: np.ndarray  # [T, D] float64 of unit length; 0 where everything pooled is 0
 
 
 class Roc(NamedTuple):
     """K points of a curve, ascending, from (0, 0) to (1, 1)."""
 
-    far: np.ndarray  # [K] share of the pairs of two people that are accepted
-    tar: np.ndarray  # [K] share of the pairs of one person that are accepted
+    far: np.ndarray  # [K] fraction of the pairs of two people that are accepted
+    tar: np.ndarray  # [K] fraction of the pairs of one person that are accepted
 
     @property
     def auc(self) -> float:
@@ -65,23 +65,23 @@ class Roc(NamedTuple):
 
 
 class TemplateVerification(NamedTuple):
-    """What `verify_templates` returns."""
+    """Result of `verify_templates`."""
 
     scores: np.ndarray  # [P] float64, in the order of the pairs
     roc: Roc
     far: np.ndarray  # [L] float64, at which the curve was read for each level
-    tar: np.ndarray  # [L] float64, what was read
+    tar: np.ndarray  # [L] float64, the reading there
 
 
 class Identification(NamedTuple):
-    """What `identify` returns."""
+    """Result of `identify`."""
 
-    rank_rate: np.ndarray  # [R] float64, share of the mated probes whose mate is among the first so many
-    tpir: np.ndarray  # [L] float64, share of the mated probes whose mate is above the threshold of a level
+    rank_rate: np.ndarray  # [R] float64, fraction of the mated probes whose mate is within the rank
+    tpir: np.ndarray  # [L] float64, fraction of the mated probes whose mate is above the threshold of a level
 
 
 def rows(path, num_words: int) -> Iterator[tuple[str, list[str]]]:
-    """The lines of a list but for empty ones: where each is (file and line), and its words; the first may hold spaces.
+    """The non-empty lines of a list: position (file and line) and words; the first word may contain spaces.
 
     Raises:
       UserError: the file cannot be read as UTF-8, or a line has fewer words.
@@ -102,8 +102,8 @@ def rows(path, num_words: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def read_images(media_path, points_path) -> Images:
-    """Reads `*_face_tid_mid.txt` and `*_name_5pts_score.txt` as they ship: name, template and medium; name, x and y of
-    five points and the detector's score, of the same images in the same order.
+    """Reads `*_face_tid_mid.txt` and `*_name_5pts_score.txt` as shipped: name, template and medium; name, x and y of
+    five points and the detector's score, for the same images in the same order.
 
     Raises:
       UserError: a file cannot be read; a line of it is malformed; the two lists differ.
@@ -137,7 +137,7 @@ def _converted(where: str, words: list[str], kind: type) -> list:
 
 
 def read_pairs(path) -> Pairs:
-    """Reads `*_template_pair_label.txt` as it ships: two templates, and 1 if they are one person, else 0.
+    """Reads `*_template_pair_label.txt` as shipped: two templates, and 1 if they show one person, otherwise 0.
 
     Raises:
       UserError: the file cannot be read, a line of it is malformed, or there is none.
@@ -153,24 +153,24 @@ def read_pairs(path) -> Pairs:
         pass
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    for where, words in rows(path, 3):  # slowly, for the line
+    for where, words in rows(path, 3):  # slow, but finds the line
         if not re.fullmatch(r"[0-9]{1,9} [0-9]{1,9} [01]", " ".join(words)):
             raise UserError(f"{where}: '{' '.join(words)[:80]}' is not two templates and 0 or 1")
     raise UserError(f"{path} names no pair of templates")
 
 
 def pool(features, mirrored, detector_scores, templates, media, *, switches: Collection[str] = ()) -> Templates:
-    """One vector a template: image + mirror, times the detector's score, mean within a medium of the template, sum over
-    its media, scaled to unit length.
+    """One vector per template: image + mirror, times the detector's score, mean within a medium, sum over its media,
+    scaled to unit length.
 
-    The norm of a feature is kept until then: it tells of the quality of an image, as the detector's score does.
+    Until then features keep their norm, which, like the detector's score, reflects the quality of an image.
 
     Args:
       features: [N, D] float, of the images, not normalised.
-      mirrored: [N, D] float, of their mirror images; not looked at with the switch `no_flip`.
-      detector_scores: [N]; not looked at with `no_detector`.
-      templates: [N] int, of which template an image is; an image of several templates stands in several rows.
-      media: [N] int, of which medium.
+      mirrored: [N, D] float, of their mirror images; ignored with the switch `no_flip`.
+      detector_scores: [N]; ignored with `no_detector`.
+      templates: [N] int, the template of each image; an image of several templates has several rows.
+      media: [N] int, the medium of each image.
       switches: some of `SWITCHES`; `normalised_first` gives image + mirror unit length before the score.
 
     Returns:
@@ -182,7 +182,7 @@ def pool(features, mirrored, detector_scores, templates, media, *, switches: Col
 
     Source: `IJB_evaluation.py` of InsightFace and of LAFS.
 
-    Example:
+    Examples:
       >>> pool([[3.0, 0], [0, 4]], [[3.0, 0], [0, 4]], [1, 1], [7, 7], [1, 2]).features.tolist()
       [[0.6, 0.8]]
     """
@@ -230,7 +230,7 @@ def pair_scores(templates: Templates, first, second) -> np.ndarray:
     """Cosines of pairs of templates, in their order: float64 [P].
 
     Args:
-      templates: what `pool` returns.
+      templates: from `pool`.
       first: [P] int, identifier of a template.
       second: [P] int, of the other.
 
@@ -255,13 +255,13 @@ def _position(identifiers: np.ndarray, names: np.ndarray) -> np.ndarray:
 
 
 def roc(scores, same, *, drop_intermediate: bool = True) -> Roc:
-    """Shares of accepted pairs at every threshold that differs from others, from above the largest score downwards.
+    """Fractions of accepted pairs at every distinct threshold, from above the largest score downwards.
 
     Args:
       scores: [P], larger for pairs that look more alike.
       same: [P] bool.
       drop_intermediate: drop points where the curve continues in the same direction, in equal steps, which is
-        scikit-learn's default. The area stays, but what is read off at a level changes.
+        scikit-learn's default. The area does not change, but readings at a level do.
 
     Raises:
       UserError: all pairs are of one person, or none is.
@@ -270,7 +270,7 @@ def roc(scores, same, *, drop_intermediate: bool = True) -> Roc:
     if same.all() or not same.any():
         raise UserError(f"a curve needs pairs of one person and of two; of {len(same)} pairs {same.sum()} are of one")
     order = np.argsort(scores, kind="stable")[::-1]
-    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # of those that have the same score
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # last of each run of equal scores
     accepted = np.cumsum(same[order])[last]
     false = last + 1 - accepted
     if drop_intermediate and len(last) > 2:
@@ -280,10 +280,10 @@ def roc(scores, same, *, drop_intermediate: bool = True) -> Roc:
 
 
 def read_curve(curve: Roc, levels=FAR_LEVELS) -> tuple[np.ndarray, np.ndarray]:
-    """FAR and TAR, [L] each, of the point whose FAR is nearest to each level; of equals the one with the larger FAR,
+    """FAR and TAR, [L] each, of the point whose FAR is nearest to each level; among equals the one with the larger FAR,
     then TAR.
 
-    The nearest FAR may lie far away where the curve has few points. See `roc` on which it has.
+    The nearest FAR may be far away where the curve has few points; see `roc` for which points it has.
     """
     nearest = [len(curve.far) - 1 - np.abs(curve.far[::-1] - level).argmin() for level in levels]
     return curve.far[nearest], curve.tar[nearest]
@@ -295,11 +295,11 @@ def verify_templates(
     """1:1 verification: TAR at levels of FAR.
 
     Args:
-      templates: what `pool` returns.
-      pairs: what `read_pairs` returns.
+      templates: from `pool`.
+      pairs: from `read_pairs`.
       levels: [L] of FAR.
-      reading: "official", of the curve without intermediate points, as published numbers are; "all_thresholds", of the
-        whole curve, which has a point nearer to the level.
+      reading: "official" reads the curve without intermediate points, as for published numbers; "all_thresholds" reads
+        the whole curve, which has a point nearer to the level.
 
     Raises:
       ValueError: an unknown reading.
@@ -317,11 +317,11 @@ def verify_templates(
 def identify(
     gallery, gallery_subjects, probes, probe_subjects, *, ranks=(1, 5, 10), fpir_levels=(0.01, 0.1)
 ) -> Identification:
-    """1:N search of probes in one gallery; those of its subjects are mated, the others must not be found.
+    """1:N search of probes in one gallery; probes of its subjects are mated, the others must not be found.
 
-    A probe's mate is its subject's best template in the gallery. It has rank 1 if no template of somebody else is as
-    similar. At a level of FPIR the threshold lets at most that share of the unmated probes have any template above it;
-    TPIR is the share of mated probes whose mate is above it.
+    A probe's mate is its subject's best template in the gallery. It has rank 1 if no template of another
+    subject is as similar. At a level of FPIR, at most that fraction of the unmated probes has any template above the
+    threshold; TPIR is the fraction of mated probes whose mate is above it.
 
     Args:
       gallery: [G, D] of unit length.

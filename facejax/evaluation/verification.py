@@ -8,7 +8,7 @@ THRESHOLDS = np.arange(0, 4, 0.01)  # of the squared distance between unit vecto
 
 
 class Verification(NamedTuple):
-    """What `verify_pairs` returns: F folds, T thresholds, all float64."""
+    """Result of `verify_pairs`: F folds, T thresholds, all float64."""
 
     fold_accuracy: np.ndarray  # [F], at the fold's threshold
     fold_threshold: np.ndarray  # [F], of the squared distance
@@ -17,7 +17,7 @@ class Verification(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """Mean of the folds, the number that is published."""
+        """Mean of the folds, the number that papers report."""
         return float(self.fold_accuracy.mean())
 
 
@@ -25,13 +25,13 @@ def verify_pairs(embeddings, same, *, folds: int = 10, thresholds=THRESHOLDS) ->
     """Ten-fold verification accuracy and ROC of face pairs, the protocol of LFW, CFP-FP, AgeDB-30, CALFW and CPLFW.
 
     A pair counts as the same person if the squared distance of its unit-length embeddings is *below* the threshold.
-    Each fold is judged at the threshold that has the highest accuracy on the other folds (the smallest of equals).
-    Folds are runs of neighbouring pairs, as the lists of these data sets have them; nothing is shuffled.
-    It is computed in float64 on the host, where it takes milliseconds: thresholds decide a pair, so digits count.
+    Each fold is evaluated at the threshold with the highest accuracy on the other folds (the smallest of equals).
+    Folds are runs of neighbouring pairs, in the order of these data sets' lists; nothing is shuffled.
+    It is computed in float64 on the host, which takes milliseconds: at a threshold, every digit counts.
 
     Args:
       embeddings: [2N, D], pair n in rows 2n and 2n + 1; scaled to unit length here.
-      same: [N] bool, whether pair n is one person.
+      same: [N] bool, whether pair n shows one person.
       folds: number of folds F, at most N.
       thresholds: [T], ascending.
 
@@ -44,7 +44,7 @@ def verify_pairs(embeddings, same, *, folds: int = 10, thresholds=THRESHOLDS) ->
     Source:
       Huang et al., Labeled Faces in the Wild, 2007, "view 2".
 
-    Example:
+    Examples:
       >>> verify_pairs([[1, 0], [1, 0.1], [1, 0], [0, 1]] * 10, [True, False] * 10).accuracy
       1.0
     """

@@ -1,4 +1,4 @@
-"""Training methods, one file each. `create(config, ...)` gives the one that the config names."""
+"""Training methods, one file each. `create(config, ...)` builds the one that the config names."""
 
 from facejax.methods.byol import BYOL
 from facejax.methods.fra import FRA

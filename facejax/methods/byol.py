@@ -1,4 +1,4 @@
-"""BYOL: a network predicts what its own moving average makes of another view (Grill et al., arXiv:2006.07733)."""
+"""BYOL: a network predicts its own moving average's output for another view (Grill et al., arXiv:2006.07733)."""
 
 import functools
 
@@ -21,9 +21,9 @@ from facejax.train_state import TrainState
 
 
 class BYOL(Method):
-    """BYOL, bound to a config, and what its family shares: a subclass has another network and another `loss`.
+    """BYOL, bound to a config, and the base of its family: a subclass has another network and another `loss`.
 
-    Fields that are read: `image_size`, `mean`, `std`, `dtype`, `epochs`; all of `model`, `optimizer` and `ema`; `view1`
+    Config keys: `image_size`, `mean`, `std`, `dtype`, `epochs`; all of `model`, `optimizer` and `ema`; `view1`
     and `view2`, which hold further arguments of `facejax.data.views.make_view`.
     """
 
@@ -60,13 +60,13 @@ class BYOL(Method):
 
     @classmethod
     def create_network(cls, config) -> nn.Module:
-        """The network of a config: the keys of `config.model` are its attributes, but for those of the backbone."""
+        """The network of a config: the keys of `config.model` are its attributes, except for those of the backbone."""
         model, dtype = dict(config.model), jnp.dtype(config.dtype)
         backbone = [model.pop(key) for key in ("backbone", "width", "output_stride")]
         return cls.network_type(resnet.ResNet(*backbone, dtype, num_views=2), **model, dtype=dtype, num_views=2)
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
-        """A fresh state; the target starts as a copy of the online network."""
+        """An initial state; the target starts as a copy of the online network."""
         images = jnp.zeros((2, self.config.image_size, self.config.image_size, 3))
         variables = self.network.init(rng, images, train=True, method="predict")
         params, statistics = variables["params"], {name: variables[name] for name in variables if name != "params"}
@@ -89,7 +89,7 @@ class BYOL(Method):
         return views.make_view(key, batch["image"], batch["size"], recipe)
 
     def update(self, state: TrainState, views: tuple[jax.Array, jax.Array], rng: jax.Array):
-        """One step of LARS on given views (normalised, [B, S, S, 3] each), then the target follows."""
+        """One step of LARS on given views (normalised, [B, S, S, 3] each), then an update of the target."""
         gradient = jax.grad(self.loss, has_aux=True)
         gradients, (metrics, statistics, target) = gradient(state.params, state.statistics, state.target, views, rng)
         updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
@@ -119,7 +119,7 @@ class BYOL(Method):
         return online, separate(targets), statistics, target
 
     def forward_online(self, params, statistics, views, rng):
-        """Outputs with predictions for each view, and the statistics that these training forwards moved."""
+        """Outputs with predictions for each view, and the statistics after this training forward."""
         outputs, statistics = self.network.apply(
             {"params": params, **statistics},
             side_by_side(jnp.stack(views)),
@@ -138,7 +138,7 @@ class BYOL(Method):
 
     @classmethod
     def without_predictors(cls, variables: dict) -> dict:
-        """The part of the online network's variables that the target has too."""
+        """The part of the online network's variables that the target also has."""
         return {
             collection: {name: tree for name, tree in trees.items() if name not in cls.predictors}
             for collection, trees in variables.items()

@@ -1,4 +1,4 @@
-"""Signs of collapse, cheap enough to watch at every step: 1 is healthy, 0 collapsed."""
+"""Signs of collapse, cheap enough for every step: 1 is healthy, 0 is collapsed."""
 
 import math
 
@@ -8,12 +8,12 @@ from jaxtyping import Array, Float
 
 
 def embedding_spread(embeddings: Float[Array, "N D"]) -> Float[Array, ""]:
-    """Mean standard deviation of unit embeddings [N, D] times sqrt(D): 1 spread out, 0 all equal."""
+    """Mean standard deviation of unit embeddings [N, D] times sqrt(D): 1 if spread out, 0 if all are equal."""
     unit = embeddings / jnp.maximum(jnp.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
     return unit.std(0).mean() * math.sqrt(embeddings.shape[-1])
 
 
 def assignment_entropy(logits: Float[Array, "*cells Q"]) -> Float[Array, ""]:
-    """Entropy of the mean assignment of cells [..., Q] over log Q: 1 if all are used alike."""
+    """Entropy of the mean assignment of cells [..., Q] divided by log Q: 1 if all are used equally."""
     usage = jax.nn.softmax(logits).reshape(-1, logits.shape[-1]).mean(0)
     return jax.scipy.special.entr(usage).sum() / math.log(logits.shape[-1])

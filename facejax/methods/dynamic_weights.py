@@ -1,6 +1,6 @@
-"""Dynamic weight average: losses that fall slowly weigh more (Liu, Johns & Davison, CVPR 2019, arXiv:1803.10704).
+"""Dynamic weight averaging: slow losses get larger weights (Liu, Johns & Davison, CVPR 2019, arXiv:1803.10704).
 
-The state counts epochs by the step, so that it goes on where it was saved.
+Epochs are counted by the step, so a restored state continues correctly.
 """
 
 import jax
@@ -10,7 +10,7 @@ TEMPERATURE = 2.0
 
 
 def init(num_losses: int) -> dict[str, jax.Array]:
-    """State before the first step: `sum` of the losses in this epoch, mean of the `last` and of the one `before`."""
+    """Initial state: `sum` of the losses in this epoch, and their means in the `last` epoch and the one `before`."""
     return {name: jnp.zeros(num_losses) for name in ("sum", "last", "before")}
 
 
@@ -18,7 +18,7 @@ def begin_step(state: dict[str, jax.Array], step: jax.Array, steps_per_epoch: in
     """Weights for this step, and the state to which `end_step` adds the losses.
 
     Weights are 1 in the first two epochs, then `n softmax(r / 2)` of n losses, with r the mean of a loss in the last
-    epoch over that in the one before.
+    epoch divided by that in the one before.
 
     Returns:
       `(weights [n], state)`.
@@ -35,5 +35,5 @@ def begin_step(state: dict[str, jax.Array], step: jax.Array, steps_per_epoch: in
 
 
 def end_step(state: dict[str, jax.Array], losses: jax.Array) -> dict[str, jax.Array]:
-    """The state with this step's losses [n], unweighted."""
+    """The state with this step's unweighted losses [n] added."""
     return state | {"sum": state["sum"] + losses}

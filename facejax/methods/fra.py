@@ -15,14 +15,14 @@ from facejax.train_state import TrainState
 
 
 class FRA(BYOL):
-    """FRA, bound to a config. Fields that are read: `loss`, besides those of `BYOL`."""
+    """FRA, bound to a config. Config keys: `loss`, and those of `BYOL`."""
 
     schema = schemas.FRA
     network_type = FRANetwork
     predictors = ("predictor", "region_predictor")
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
-        """A fresh state; the target has prototypes of its own."""
+        """An initial state; the target has its own prototypes."""
         rng, prototypes_rng = jax.random.split(rng)
         state = super().init(rng, batch)
         prototypes = jax.tree.map(lambda p: jax.random.normal(prototypes_rng, p.shape), state.statistics["prototypes"])
@@ -56,7 +56,7 @@ class FRA(BYOL):
         return losses.region_consistency(online["region_prediction"], target["regions"], weight)
 
     def _cluster_loss(self, online, target):
-        """Every grid cell of the global batch is a sample, the same view on both sides."""
+        """Every grid cell of the global batch is a sample, with the same view on both sides."""
         regions = self.config.model.num_regions
         return losses.cluster_assignment(
             online["dots"].reshape(-1, regions),

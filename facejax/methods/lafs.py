@@ -1,4 +1,4 @@
-"""LAFS: self-distillation on patches around landmarks (Sun et al., CVPR 2024, arXiv:2403.08161); DINO-face without."""
+"""LAFS: self-distillation on patches around landmarks (Sun et al., CVPR 2024, arXiv:2403.08161), and DINO-face."""
 
 import functools
 
@@ -21,21 +21,21 @@ from facejax.models.lafs import LAFSNetwork
 from facejax.models.landmarks import LandmarkNetwork
 from facejax.train_state import TrainState
 
-REFERENCE_BATCH = 256  # that the learning rate is given for
+REFERENCE_BATCH = 256  # for which the learning rate is given
 
 
 class LAFS(Method):
     """LAFS or DINO-face, bound to a config.
 
-    Fields that are read: `image_size`, `mean`, `std`, `dtype`, `epochs`, `batch_size`; all of `model`, `head`, `loss`,
-    `optimizer`, `ema` and `landmark_augmentation`; `landmark_network`, the workdir or official file that it comes from;
+    Config keys: `image_size`, `mean`, `std`, `dtype`, `epochs`, `batch_size`; all of `model`, `head`, `loss`,
+    `optimizer`, `ema` and `landmark_augmentation`; `landmark_network`, the workdir or official file to load it from;
     `num_local`; `global1`, `global2` and `local`, which hold further arguments of `facejax.data.views.make_view`.
-    With `model.landmarks` off the patches lie on a grid, as in DINO, and the crops may have a `size` of their own.
+    Without `model.landmarks` the patches are on a grid, as in DINO, and the crops may have their own `size`.
 
-    The frozen landmark network is a part of the state, so that a checkpoint is enough to encode with and to go on from:
+    The frozen landmark network is a part of the state, so a checkpoint suffices to encode and to resume:
     `state.statistics` holds its variables as `landmark_network`, and the teacher's `center`. With
-    `ema.teacher_mode = "train"` the teacher drops out and skips blocks as the student does: the official code never
-    puts it into evaluation mode. "eval" keeps it still, as DINO's paper has it.
+    `ema.teacher_mode = "train"` the teacher drops out and skips blocks like the student: the official code never
+    puts it into evaluation mode. "eval" does, as in DINO's paper.
     """
 
     schema = schemas.LAFS
@@ -82,7 +82,7 @@ class LAFS(Method):
         )
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
-        """A fresh state; the teacher starts as a copy of the student. `start_from` brings the landmark network."""
+        """An initial state; the teacher starts as a copy of the student. `start_from` loads the landmark network."""
         model = self.config.model
         network_rng, landmark_rng = jax.random.split(rng)
         tokens = jnp.zeros((1, 1, model.num_points, 3 * model.patch_size**2))
@@ -100,13 +100,13 @@ class LAFS(Method):
         )
 
     def check_start(self) -> None:
-        """Compares the shapes in the landmark network that the config names with those that `init` gives."""
+        """Compares the shapes of the landmark network that the config names with those of `init`."""
         if self.landmark_network and self.config.landmark_network != pretrained.RANDOM:
             rng = jax.eval_shape(lambda: jax.random.key(0))
             self.start_from(jax.eval_shape(self.init, rng, {}), shapes_only=True)
 
     def start_from(self, state: TrainState, *, shapes_only: bool = False) -> TrainState:
-        """Outside of jit: the landmark network that the config names takes the place of the random one."""
+        """Outside of jit: replaces the random landmark network by the one that the config names."""
         if not self.landmark_network or self.config.landmark_network == pretrained.RANDOM:
             return state
         there = pretrained.landmark_network(self.config.landmark_network, shapes_only=shapes_only)
@@ -153,7 +153,7 @@ class LAFS(Method):
         return tokens.reshape(batch, count, *tokens.shape[1:])
 
     def _patches(self, statistics, plain, colored, rng, kept: int | None = None):
-        """Patches of coloured crops [B, V, S, S, 3] around the disturbed landmarks of the plain ones."""
+        """Patches of coloured crops [B, V, S, S, 3] around the augmented landmarks of the plain ones."""
         batch, count = plain.shape[:2]
         plain, colored = (crops.reshape(batch * count, *crops.shape[2:]) for crops in (plain, colored))
         points = self.landmark_network.apply(statistics["landmark_network"], plain, False)
@@ -166,7 +166,7 @@ class LAFS(Method):
         return patches.sample_patches(images, points, size=model.patch_size, geometry=model.geometry)
 
     def update(self, state: TrainState, views: tuple[jax.Array, ...], rng: jax.Array):
-        """One step on tokens of the views, the teacher's two first: [B, 2, P, C], [B, L, P', C]; then the teacher's."""
+        """One step on tokens of the views, the teacher's first: [B, 2, P, C], [B, L, P', C]; updates both."""
         temperature, (student_rng, teacher_rng) = self.teacher_temperature(state.step), jax.random.split(rng)
         (_, teacher), target = self.teacher.forward(self.network, state.target, views[:1], teacher_rng)
         gradient = jax.grad(self.loss, has_aux=True)
@@ -186,7 +186,7 @@ class LAFS(Method):
         return TrainState(state.step + 1, params, state.statistics | {"center": center}, target, opt_state), metrics
 
     def loss(self, params, views, teacher, center, temperature, rng):
-        """DINO's loss of the student on all views, and metrics that would tell of a collapse."""
+        """DINO's loss of the student on all views, and metrics that reveal a collapse."""
         embeddings, logits = self.network.apply({"params": params}, views, True, rngs={"dropout": rng})
         student_temperature = self.config.loss.student_temperature
         total = losses.dino(logits, teacher, center, student_temperature, temperature)
@@ -207,7 +207,7 @@ class LAFS(Method):
         )
 
     def eval_variables(self, state: TrainState) -> dict:
-        """What encodes best, the teacher's transformer; and the landmark network."""
+        """The teacher's transformer, which encodes best, and the landmark network."""
         params, statistics = {"transformer": state.target["params"]["transformer"]}, {}
         if self.landmark_network:
             landmark_network = state.statistics["landmark_network"]
@@ -222,9 +222,8 @@ def disturb(rng: jax.Array, points: jax.Array, *, noise: float, kept: int | None
     Args:
       rng: random key.
       points: [N, P, 2].
-      noise: standard deviation that is added to every coordinate, pixels.
-      kept: how many points are drawn, with replacement and for each image anew, which also shuffles them; None: all
-        stay.
+      noise: standard deviation of the noise on every coordinate, pixels.
+      kept: number of points drawn with replacement, separately for each image, which also shuffles them; None: all.
 
     Returns:
       [N, kept or P, 2].

@@ -1,4 +1,4 @@
-"""What a training method is to the loop, to evaluations and to whoever uses what it learned."""
+"""The interface of a training method for the loop, evaluations and users of the trained network."""
 
 import abc
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ class Method(abc.ABC):
 
     Args:
       config: an `ml_collections.ConfigDict` that `facejax.config_schema.check.check` has passed.
-      steps_per_epoch: updates an epoch, which the schedules count in.
-      total_steps: updates of the whole run.
+      steps_per_epoch: steps per epoch, the unit of the schedules.
+      total_steps: steps of the whole run.
 
     Attributes:
       schema: what its config may hold.
@@ -37,26 +37,26 @@ class Method(abc.ABC):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Fields of a record that the batch has to hold."""
+        """Fields of a record that the batch must contain."""
         return ("image",)
 
     @property
     def num_classes(self) -> Mapping[str, int]:
-        """Label field -> number of classes that the method was built for; labels are below it."""
+        """Label field -> number of classes that the method is built for; labels must be smaller."""
         return {}
 
     @property
     def streams(self) -> tuple[int, ...]:
-        """Records of each of several updates of a step, which are drawn separately; none: a batch is drawn as one."""
+        """Records of each update of a step, if they are drawn separately; (): a batch is drawn as one."""
         return ()
 
     @abc.abstractmethod
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
-        """A fresh state. Only shapes and types of the batch matter."""
+        """An initial state. Only shapes and types of the batch matter."""
 
     @abc.abstractmethod
     def train_step(self, state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One step, and its metrics, float32 scalars with `total` among them.
+        """One step, and its metrics: float32 scalars, including `total`.
 
         `batch["image"]` is uint8 [B, S, S, 3], `batch["size"]` int32 [B, 2]. `state.step` is folded into `rng` here.
         """
@@ -64,18 +64,18 @@ class Method(abc.ABC):
     @property
     @abc.abstractmethod
     def architecture(self) -> Architecture:
-        """The network that remains after training."""
+        """The network that is used after training."""
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What happens to an image before that network sees it."""
+        """Preprocessing of images for that network."""
         mean, std = tuple(self.config.mean), tuple(self.config.std)
         return Preprocessing(self.config.image_size, mean=mean, std=std)
 
     def eval_variables(self, state: TrainState) -> Any:
-        """Variables of that network, and maybe more: those of the online network, or its teacher's.
+        """Variables of that network, possibly with others: those of the online network, or of its teacher.
 
-        It moves leaves of the state and computes nothing.
+        This only selects leaves of the state and computes nothing.
         """
         return state.variables
 
@@ -84,23 +84,23 @@ class Method(abc.ABC):
         return self.architecture.encode(variables, self.preprocessing.normalize(images))
 
     def pictures(self, variables, images: UInt8[ArrayLike, "N S S 3"]) -> dict[str, UInt8[Array, "N _ _ 3"]]:
-        """`{name: uint8 [N, H, W, 3]}`, what is worth looking at."""
+        """`{name: uint8 [N, H, W, 3]}`, pictures for a person to look at."""
         return self.architecture.pictures(variables, self.preprocessing.normalize(images), images)
 
     @property
     def captions(self) -> Mapping[str, Caption]:
-        """Name of a picture -> what explains it."""
+        """Name of a picture -> its explanation."""
         return self.architecture.captions
 
     def start_from(self, state: TrainState) -> TrainState:
-        """Called once outside of jit on a fresh state: weights from files that the config names replace random ones.
+        """Called once outside of jit: replaces random weights of an initial state by those that the config names.
 
-        Each stays on the devices where it belongs.
+        Each array stays on its devices.
         """
         return state
 
     def check_start(self) -> None:  # noqa: B027 - nothing to check is the usual case
-        """Raises `UserError` where weights that the config names are not there, of another kind, or do not fit.
+        """Raises `UserError` where weights that the config names do not exist, are of another kind, or do not fit.
 
-        It reads no more than it must for that, and computes nothing.
+        This reads no more than necessary and computes nothing.
         """

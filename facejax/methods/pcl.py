@@ -1,4 +1,4 @@
-"""PCL: a decoder tells pose from face, then each has its contrast (Liu et al., CVPR 2023, arXiv:2211.13490)."""
+"""PCL: a decoder separates pose and face, each with a contrastive loss (Liu et al., CVPR 2023, arXiv:2211.13490)."""
 
 import functools
 
@@ -17,7 +17,7 @@ from facejax.preprocessing import Preprocessing
 from facejax.sharding import shard_over_data
 from facejax.train_state import TrainState
 
-UPDATES = {  # in the order of an iteration: the parts of the network that get a gradient
+UPDATES = {  # in the order of an iteration: the parts of the network with a gradient
     "decoder": ("trunk", "face_branch", "pose_branch", "decoder"),
     "face": ("trunk", "face_branch", "face_projection"),
     "pose": ("trunk", "pose_branch", "pose_projection"),
@@ -31,11 +31,12 @@ WINDOW = 0.2  # half the side of a corner's window over the side of the image
 class PCL(Method):
     """PCL, bound to a config.
 
-    A batch of the loop holds the records of all updates one after the other, `config.batches` says how many of each:
-    the first `batches.decoder` are for the decoder's update, and so on in the order of `UPDATES`; what is left over
-    only makes the batch divide over the devices. An update of 0 records is left out, and so is what only it trains.
+    A batch of the loop holds the records of all updates one after the other, in the numbers of `config.batches`: the
+    first `batches.decoder` are for the decoder's update, and so on in the order of `UPDATES`. Remaining records only
+    make the batch divide over the devices. An update of 0 records is skipped, and the parts that only it trains do not
+    exist.
 
-    Fields that are read: `image_size`, `dtype`, `epochs`, `batch_size`, `batches`, `decoder_warmup_epochs`; all of
+    Config keys: `image_size`, `dtype`, `epochs`, `batch_size`, `batches`, `decoder_warmup_epochs`; all of
     `model`, `loss` and `optimizer`; `augmentation`, which holds arguments of `facejax.data.views.distort`.
     """
 
@@ -63,7 +64,7 @@ class PCL(Method):
         return tuple(self.config.batches.values())
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
-        """A fresh state."""
+        """An initial state."""
         images = jnp.zeros((len(DECODINGS), self.config.image_size, self.config.image_size, 3))
         variables = self.network.init(rng, images, train=True, method="run_all")
         params, batch_stats = (
@@ -73,7 +74,7 @@ class PCL(Method):
         return self.new_state(params, {"batch_stats": batch_stats})
 
     def new_state(self, params, statistics) -> TrainState:
-        """The state before the first step, of given parameters."""
+        """The state before the first step, with given parameters."""
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -86,7 +87,7 @@ class PCL(Method):
         )
 
     def train_step(self, state: TrainState, batch: Batch, rng: jax.Array):
-        """Draws the inputs of all updates, then makes the updates."""
+        """Draws the inputs of all updates, then performs the updates."""
         rng, inputs, start = jax.random.fold_in(rng, state.step), {}, 0
         for index, name in enumerate(self.updates):
             own = slice(start, start := start + self.config.batches[name])
@@ -95,7 +96,7 @@ class PCL(Method):
             inputs[name] = make(jax.random.fold_in(rng, index), images, sizes)
         return self.update(state, inputs)
 
-    # --- What the updates see
+    # --- Inputs of the updates
 
     def decoder_inputs(self, key, images, sizes) -> dict[str, jax.Array]:
         """Whole images `source` [N, S, S, 3] in [0, 1]; `noise` for them and their mirror images [2, N, S, S, 3]."""
@@ -103,7 +104,7 @@ class PCL(Method):
         return {"source": source, "noise": self.config.loss.noise * jax.random.normal(key, (2, *source.shape))}
 
     def face_inputs(self, key, images, sizes) -> dict[str, jax.Array]:
-        """Two augmented corners of each image, `views` [2, N, S, S, 3], and how the negatives are mixed."""
+        """Two augmented corners of each image, `views` [2, N, S, S, 3], and the mixing of the negatives."""
         corner_key, *view_keys, mix_key = jax.random.split(key, 4)
         pair = [
             self._augment(view_key, crops.crop_and_resize(images, boxes, size=self.config.image_size))
@@ -138,7 +139,7 @@ class PCL(Method):
     def update(self, state: TrainState, inputs: dict[str, dict[str, jax.Array]]):
         """One iteration on given inputs: a step of Adam for each update, in the order of `UPDATES`.
 
-        In the epochs of `decoder_warmup_epochs` only the decoder's update is made, see `warm_up`.
+        During the first `decoder_warmup_epochs` only the decoder's update is made, see `warm_up`.
         """
         if not self.warmup_steps:
             return self.iterate(state, inputs)
@@ -182,7 +183,7 @@ class PCL(Method):
         return TrainState(state.step + 1, params, statistics, None, opt_state), metrics
 
     def gradients(self, name, params, statistics, inputs, weight=1.0):
-        """`(gradients, loss, details, statistics)` of one update; gradients of the weighted loss in its parts alone."""
+        """`(gradients, loss, details, statistics)` of one update; gradients of the weighted loss in its parts only."""
 
         def weighted(params):
             loss, details, moved = self.loss_of[name](params, statistics, inputs)
@@ -193,14 +194,14 @@ class PCL(Method):
         return gradients, loss, details, moved
 
     def decoder_loss(self, params, statistics, inputs):
-        """Faces in poses are decoded, each of the source s or the mirror image f; plus the branches' orthogonality."""
+        """Decodes faces in poses, each of the source s or the mirror image f; plus the branches' orthogonality."""
         source = inputs["source"]
         mirror = source[:, :, ::-1]
         noisy = side_by_side(jnp.stack([source, mirror]) + inputs["noise"])
         features = self.network.apply({"params": params}, noisy)
         faces, poses = views_apart(features["face"]), views_apart(features["pose"])
         targets = [self._decoder_target(image) for image in (source, mirror)]
-        # One pass for the four, each normalised by itself: a quarter of the operations, four times as large.
+        # One pass for all four, each normalised separately: a quarter of the operations, four times as large.
         face = side_by_side(jnp.stack([faces[face] for face, _ in DECODINGS.values()]))
         pose = side_by_side(jnp.stack([poses[pose] for _, pose in DECODINGS.values()]))
         decoded, statistics = self._train("decode", params, statistics, face, pose)
@@ -225,7 +226,7 @@ class PCL(Method):
         return losses.mixed_info_nce(features, inputs["mix"], inputs["permutation"], temperature), {}, statistics
 
     def pose_loss(self, params, statistics, inputs):
-        """Two augmentations of an image agree among mixed ones of its mirror image, whose pose is another."""
+        """Two augmentations of an image agree among mixed ones of its mirror image, which has another pose."""
         anchors = side_by_side(inputs["views"])
         features = self._branch("pose", params, shard_over_data(jnp.concatenate([anchors, inputs["negatives"]])))
         features, negatives = features[: len(anchors)], features[len(anchors) :]
@@ -245,12 +246,12 @@ class PCL(Method):
         return self.network.apply({"params": params}, images, branches=(branch,))[branch]
 
     def _train(self, method, params, statistics, *args):
-        """A forward in training mode; returns its result and the moved statistics."""
+        """A forward in training mode; returns its result and the updated statistics."""
         return self.network.apply(
             {"params": params, **statistics}, *args, train=True, method=method, mutable=list(statistics)
         )
 
-    # --- What it learned
+    # --- After training
 
     @functools.cached_property
     def architecture(self) -> PCLBranches:
@@ -283,9 +284,9 @@ def create_network(config) -> models.PCLNetwork:
 
 
 def random_corners(key, sizes) -> tuple[jax.Array, jax.Array]:
-    """Boxes of two windows of each image, in two of its quadrants.
+    """Boxes of two windows of each image, in two different quadrants.
 
-    A window is 2 floor(0.2 side) long on each axis, its centre is drawn uniformly among the pixels at least
+    A window is 2 floor(0.2 side) long on each axis; its centre is drawn uniformly among the pixels at least
     floor(0.2 side) from the borders of its quadrant.
 
     Args:

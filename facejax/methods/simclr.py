@@ -1,4 +1,4 @@
-"""SimCLR, the baseline of PCL: the contrast of faces alone (Chen et al., ICML 2020, arXiv:2002.05709)."""
+"""SimCLR, PCL's baseline: only the contrast of faces (Chen et al., ICML 2020, arXiv:2002.05709)."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from facejax.methods.pcl import PCL
 class SimCLR(PCL):
     """PCL without decoder and pose: its trunk, face branch and projection, on crops, with plain negatives.
 
-    Fields of the config as for `PCL`, with `config.batches.face` alone; `config.view` holds further arguments of
+    Config keys as for `PCL`, with `config.batches.face` alone; `config.view` holds further arguments of
     `facejax.data.views.make_view`.
     """
 

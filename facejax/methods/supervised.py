@@ -21,19 +21,19 @@ from facejax.sharding import path_name
 from facejax.train_state import TrainState
 
 MARGINS = {"cosface": losses.cosface, "arcface": losses.arcface}
-ROWS = 256  # the classifier has a multiple of this many rows, so that it can be split over any usual number of devices
+ROWS = 256  # the classifier has a multiple of this many rows, so it can be split over any usual number of devices
 
 
 class Supervised(Method):
     """Recognition, bound to a config.
 
-    Fields that are read: `image_size`, `mean`, `std`, `dtype`, `batch_size`; `data.label`; all of `model`,
+    Config keys: `image_size`, `mean`, `std`, `dtype`, `batch_size`; `data.label`; all of `model`,
     `classifier` and `optimizer`; `view`, further arguments of `facejax.data.views.make_view`; `rand_augment`, `erasing`
     and `mixup`, arguments of the functions of these names; `initialize_from`, workdirs or official files.
 
-    The rows of the classifier are split over the mesh axis `classifier.axis`; `config.sharding` has to say so too, with
-    the rule `("classifier", ("data", None))`, which covers its moments. With `classifier.sampled` below 1 (partial FC)
-    AdamW still moves every row: those left out have gradient 0 in that step.
+    The rows of the classifier are split over the mesh axis `classifier.axis`; `config.sharding` must split them too,
+    with the rule `("classifier", ("data", None))`, which covers its moments. With `classifier.sampled` below 1 (partial
+    FC) AdamW still updates every row: rows that are not sampled have gradient 0 in that step.
     """
 
     schema = schemas.Supervised
@@ -71,16 +71,16 @@ class Supervised(Method):
 
     @property
     def num_classes(self) -> dict[str, int]:
-        """Of the classifier."""
+        """Number of classes of the classifier."""
         return {self.config.data.label: self.config.classifier.num_classes}
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
-        """A fresh state, classifier included; `start_from` brings weights of earlier stages."""
+        """An initial state, including the classifier; `start_from` loads weights of earlier stages."""
         network_rng, classifier_rng = jax.random.split(rng)
         images = jnp.zeros((1, self.config.image_size, self.config.image_size, 3))
         variables = dict(self.network.init(network_rng, images, False))
         width = self.network.transformer.width
-        limit = math.sqrt(6 / (self.config.classifier.num_classes + width))  # Xavier's, of the rows that are classes
+        limit = math.sqrt(6 / (self.config.classifier.num_classes + width))  # Xavier's, for the rows that are classes
         classifier = jax.random.uniform(classifier_rng, (self._rows(), width), minval=-limit, maxval=limit)
         params = {**variables.pop("params"), "classifier": classifier}
         return TrainState(
@@ -95,14 +95,14 @@ class Supervised(Method):
         return ROWS * math.ceil(self.config.classifier.num_classes / ROWS)
 
     def check_start(self) -> None:
-        """Compares the shapes in the weights that the config names with those that `init` gives."""
+        """Compares the shapes of the weights that the config names with those of `init`."""
         sources = self.config.initialize_from
         if {sources.transformer, sources.landmark_network} != {pretrained.RANDOM}:
             rng = jax.eval_shape(lambda: jax.random.key(0))
             self.start_from(jax.eval_shape(self.init, rng, {}), shapes_only=True)
 
     def start_from(self, state: TrainState, *, shapes_only: bool = False) -> TrainState:
-        """Outside of jit: transformer and landmark network from where the config says take the place of random ones."""
+        """Outside of jit: replaces random weights of both networks by those that the config names."""
         sources, params, statistics = self.config.initialize_from, dict(state.params), dict(state.statistics)
         if sources.transformer != pretrained.RANDOM:
             there = pretrained.transformer(sources.transformer, size=self.config.model.size, shapes_only=shapes_only)
@@ -119,12 +119,12 @@ class Supervised(Method):
         return state.replace(params=params, statistics=statistics)
 
     def train_step(self, state: TrainState, batch: Batch, rng: jax.Array):
-        """An augmented, mixed batch, then one update; its gradient may be gathered over several parts of the batch."""
+        """One update on an augmented, mixed batch; the gradient may be accumulated over parts of it."""
         views_rng, rng = jax.random.split(jax.random.fold_in(rng, state.step))
         parts = self.config.optimizer.accumulation
         if parts == 1:
             return self.update(state, self.augment(views_rng, batch), rng)
-        # Interleaved, so that every part has examples of every device.
+        # Interleaved, so every part has examples of every device.
         batch = jax.tree.map(lambda x: x.reshape(len(x) // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
         def gather(carried, part):
@@ -142,7 +142,7 @@ class Supervised(Method):
         return self._apply(state, gradients, statistics, metrics)
 
     def augment(self, rng: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Normalised images [B, S, S, 3], their labels [B, M] and shares [B, M].
+        """Normalised images [B, S, S, 3], their labels [B, M] and the labels' weights [B, M].
 
         RandAugment of the whole image, crop and flip, colour jitter, erasing, then mixup over the batch.
         """
@@ -152,7 +152,7 @@ class Supervised(Method):
         images, sizes = batch["image"], batch["size"]
         if config.rand_augment.magnitude:
             side = images.shape[1]
-            images = crops.resize(images, sizes, size=side)  # as it is, where it fills its square
+            images = crops.resize(images, sizes, size=side)  # unchanged, where an image fills its square
             images = rand_augment.rand_augment(augment_rng, images, **config.rand_augment)
             sizes = jnp.full_like(sizes, side)
         images = views.crop(crop_rng, images, sizes, recipe)
@@ -166,7 +166,7 @@ class Supervised(Method):
         return mixup.mixup(mixup_rng, images, labels, **config.mixup)
 
     def update(self, state: TrainState, examples: tuple[jax.Array, jax.Array, jax.Array], rng: jax.Array):
-        """One step of AdamW on given images, labels and shares, as `augment` makes them."""
+        """One step of AdamW on given images, labels and weights, as returned by `augment`."""
         gradients, (metrics, statistics) = self._gradients(state.params, state.statistics, examples, rng)
         return self._apply(state, gradients, statistics, metrics)
 

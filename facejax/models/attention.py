@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, which all transformers here share."""
+"""Scaled dot-product attention, shared by all transformers here."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from facejax.models.precision import wide
 
 
 def attend(query, key, value, *, scale: float, drop=lambda weights: weights):
-    """Multi-head attention (Vaswani et al., arXiv:1706.03762, equation 1), the softmax in float32 at least.
+    """Multi-head attention (Vaswani et al., arXiv:1706.03762, equation 1), with the softmax in float32 at least.
 
     `jax.nn.dot_product_attention` does the same but rounds float64 to float32; `nn.dot_product_attention` rounds logits
     to bfloat16 before the softmax, and returns no weights.

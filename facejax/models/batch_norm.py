@@ -10,16 +10,16 @@ from facejax.models.precision import wide
 
 
 class BatchNorm(nn.Module):
-    """Normalises over all axes but the last; keeps the *unbiased* running variance, as `torch.nn.BatchNorm` does.
+    """Normalises over all axes except the last, with the *unbiased* running variance, like `torch.nn.BatchNorm`.
 
-    Statistics are float32 at least and, under `jax.jit`, those of the global batch whatever its sharding. Several views
-    of each image can go through the network together and still be normalised apart, as if each had its own forward:
-    that halves the operations to compile and doubles their size. The views of an image are neighbours in the batch, so
-    that a sharded batch stays where it is.
+    Statistics are float32 at least and, under `jax.jit`, those of the global batch, whatever its sharding. Several
+    views of each image can go through the network together and still be normalised separately, as if each had its own
+    forward pass: this halves the number of operations to compile and doubles their size. The views of an image are
+    neighbours in the batch, so a sharded batch stays in place.
 
     Attributes:
       num_views: V; in training, row i of the batch belongs to view i mod V.
-      momentum: share of the old running average that stays (0.9 is PyTorch's 0.1).
+      momentum: weight of the old running average (0.9 is PyTorch's 0.1).
       epsilon: added to the variance.
       scale_init: initial factors of the channels.
       dtype: type of the result.
@@ -45,7 +45,7 @@ class BatchNorm(nn.Module):
             gain = scale * lax.rsqrt(running_var.value + self.epsilon)
             return ((x - running_mean.value) * gain + bias).astype(self.dtype)
 
-        # Measured from the mean of the first image, mean and variance take one pass over x and do not cancel.
+        # Relative to the mean of the first image, mean and variance take one pass over x without cancellation.
         shifted = x.reshape(-1, self.num_views, x.size // len(x) // channels, channels)
         origin = lax.stop_gradient(shifted[:1].mean(2, keepdims=True))
         shifted -= origin
@@ -55,7 +55,7 @@ class BatchNorm(nn.Module):
         if not self.is_initializing():
             count = x.size // channels // self.num_views
             unbiased = var * (count / max(count - 1, 1))
-            for view in range(self.num_views):  # one after the other, as after a forward for each
+            for view in range(self.num_views):  # one after the other, as after one forward pass for each
                 for running, values in ((running_mean, origin + mean), (running_var, unbiased)):
                     running.value = self.momentum * running.value + (1 - self.momentum) * values[0, view, 0]
         return (shifted * gain + (bias - mean * gain)).reshape(x.shape).astype(self.dtype)

@@ -17,7 +17,7 @@ class BYOLNetwork(nn.Module):
     the batch, and each view has its own batch statistics.
 
     Attributes:
-      backbone: gives a grid [N, h, w, C]; has the same `num_views` and `dtype`.
+      backbone: returns a grid [N, h, w, C]; has the same `num_views` and `dtype`.
       embedding_dim: D.
       hidden_dim: hidden width of projectors and predictors.
       dtype: type of the computation; embeddings are float32 at least.
@@ -37,7 +37,7 @@ class BYOLNetwork(nn.Module):
         self.projector, self.predictor = self.mlp(), self.mlp()
 
     def mlp(self) -> MLP:
-        """One more projector or predictor."""
+        """A new projector or predictor."""
         return MLP(self.hidden_dim, self.embedding_dim, self.dtype, self.num_views, self.mlp_init)
 
     def __call__(self, images: Float[ArrayLike, "N H W C"], train: bool) -> dict[str, Float[Array, "N ..."]]:
@@ -46,6 +46,6 @@ class BYOLNetwork(nn.Module):
         return {"global": self.projector(features, train).astype(wide(self.dtype))}
 
     def predict(self, images: Float[ArrayLike, "N H W C"], train: bool) -> dict[str, Float[Array, "N ..."]]:
-        """As `__call__`, with the online network's prediction, `global_prediction` [N, D]."""
+        """Like `__call__`, with the online network's prediction, `global_prediction` [N, D]."""
         outputs = self(images, train)
         return {**outputs, "global_prediction": self.predictor(outputs["global"], train).astype(wide(self.dtype))}

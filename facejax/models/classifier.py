@@ -1,4 +1,4 @@
-"""A backbone with a head on its pooled features: expressions, attributes, whatever has labels."""
+"""A backbone with a head on its pooled features: for expressions, attributes and other labels."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -12,7 +12,7 @@ from facejax.models.resnet import ResNet
 
 
 class LinearHead(nn.Module):
-    """One linear layer that starts near 0, for linear probes and fine-tuning.
+    """One linear layer, initialised near 0, for linear probes and fine-tuning.
 
     Attributes:
       num_outputs: K.
@@ -24,7 +24,7 @@ class LinearHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[Array, "B C"], train: bool) -> Float[Array, "B {self.num_outputs}"]:
-        """[B, C] -> logits [B, K]; the same in training."""
+        """[B, C] -> logits [B, K], in training and inference alike."""
         init = nn.initializers.normal(0.01)
         return nn.Dense(self.num_outputs, kernel_init=init, dtype=self.dtype, name="output")(features)
 
@@ -32,7 +32,7 @@ class LinearHead(nn.Module):
 class AttributeHead(nn.Module):
     """The head of FRA's fine-tuning on CelebA: linear, batch norm, dropout, ReLU for each hidden layer, then linear.
 
-    It starts as PyTorch's layers do.
+    Initialised like PyTorch's layers.
 
     Attributes:
       num_outputs: A, attributes.
@@ -60,8 +60,8 @@ class Classifier(nn.Module):
     """A ResNet whose pooled features a head turns into logits.
 
     Attributes:
-      backbone: gives a grid [B, h, w, C].
-      head: a module that is called as `head(features, train)`.
+      backbone: returns a grid [B, h, w, C].
+      head: a module, called as `head(features, train)`.
     """
 
     backbone: ResNet

@@ -1,4 +1,4 @@
-"""The head on which DINO's teacher and student agree."""
+"""The head whose outputs DINO's teacher and student compare."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -8,21 +8,21 @@ from jaxtyping import Array, Float
 from facejax.models.initializers import uniform_fan_in
 from facejax.models.vectors import unit
 
-NORMAL = nn.initializers.normal(0.02)  # officially cut off at +-2, a hundred deviations away
+NORMAL = nn.initializers.normal(0.02)  # officially truncated at +-2, a hundred deviations away
 
 
 class DINOHead(nn.Module):
     """Three linear layers with GELU between, L2 norm, and a linear layer with rows of norm 1 (arXiv:2104.14294).
 
-    The last layer's rows are normalised whenever they are used (weight normalisation with its scale fixed at 1). It
-    keeps PyTorch's default start, rows of norm 0.58, as in the official code, which makes it after the loop that
-    initialises the others. AdamW's steps are absolute, so the norm decides how fast the rows turn.
+    The last layer's rows are normalised whenever they are used (weight normalisation with its scale fixed at 1). They
+    have PyTorch's default initialisation, with norm 0.58, as in the official code, which creates this layer after the
+    loop that initialises the others. AdamW's steps are absolute, so the norm decides how fast the rows turn.
 
     Attributes:
       num_outputs: K.
       hidden_dim: width of the two hidden layers.
       bottleneck_dim: width of the L2-normalised vector.
-      dtype: type of the computation; the logits are of this type too, since they are the largest array of a step.
+      dtype: type of the computation, and of the logits, which are the largest array of a step.
     """
 
     num_outputs: int = 100_000

@@ -13,17 +13,17 @@ class FRANetwork(RegionNetwork):
     """Gao & Patras, CVPR 2024 (arXiv:2403.02138), section 3. Online and target network are the same module.
 
     The target's variables are the online ones without `predictor` and `region_predictor`. Collections: `params`,
-    `batch_stats` and `prototypes`, the moving average of the mask embeddings, moved by every training forward.
+    `batch_stats` and `prototypes`, the moving average of the mask embeddings, updated by every training forward.
     In training the views of an image are neighbours in the batch, and each view has its own batch statistics and mask
-    embeddings, as if it went through the network alone and in its turn.
+    embeddings, as if it went through the network alone, one view after the other.
 
     Attributes (besides those of `BYOLNetwork`):
       num_regions: Q.
       decoder_layers: layers of the mask decoder.
       decoder_heads: its attention heads.
       dropout: its dropout rate; training needs the random stream `dropout` unless it is 0.
-      heatmap_temperature: of the softmax over regions.
-      prototype_momentum: share of the prototypes that a forward keeps.
+      heatmap_temperature: temperature of the softmax over regions.
+      prototype_momentum: weight of the old prototypes in a forward's update.
     """
 
     num_regions: int = 8
@@ -74,7 +74,7 @@ class FRANetwork(RegionNetwork):
         }
 
     def _mask_embeddings(self, grid, train: bool):
-        """[V, Q, D]: mean over the batch, through which gradient flows; at inference the prototypes, [1, Q, D]."""
+        """Mean over the batch [V, Q, D], through which gradient flows; at inference the prototypes [1, Q, D]."""
         if not train:
             return self.prototypes.value[None]
         embeddings = self.mask_decoder(grid, train).astype(wide(self.dtype))

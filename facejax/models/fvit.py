@@ -24,7 +24,7 @@ HEAD_WIDTH = 64
 
 
 class SelfAttention(nn.Module):
-    """Self-attention with heads of 64, whose logits are scaled by the *width* of the network to the power -1/2."""
+    """Self-attention with heads of 64, with logits scaled by the *width* of the network to the power -1/2."""
 
     heads: int
     dropout: float
@@ -32,7 +32,7 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B N D"], train: bool) -> Float[Array, "B N D"]:
-        """[B, N, D] -> [B, N, D]; sows the class token's attention [B, heads, N] if asked for intermediates."""
+        """[B, N, D] -> [B, N, D]; sows the class token's attention [B, heads, N] if intermediates are requested."""
         batch, count, width = x.shape
         qkv = torch_linear(3 * self.heads * HEAD_WIDTH, width, use_bias=False, dtype=self.dtype, name="qkv")(x)
         query, key, value = jnp.moveaxis(qkv.reshape(batch, count, 3, self.heads, HEAD_WIDTH), 2, 0)
@@ -85,15 +85,15 @@ def _norm(dtype, name: str):
 
 
 class FViT(nn.Module):
-    """A transformer on tokens that are flattened patches; its embedding is the class token.
+    """A transformer on flattened patches as tokens; its embedding is the class token.
 
     Attributes:
       size: a key of `SIZES`.
-      num_positions: learned positions besides that of the class token; at most so many tokens are taken.
-      interpolate: fewer tokens than positions are a coarser grid, for which the positions are interpolated (bicubic);
-        else n tokens get the first n positions.
+      num_positions: learned positions, in addition to that of the class token; the largest number of tokens.
+      interpolate: treat fewer tokens than positions as a coarser grid, and interpolate the positions (bicubic);
+        otherwise n tokens get the first n positions.
       dropout: rate after the positions, after the attention's output projection and in the MLPs.
-      stochastic_depth: rate at which a residual branch is left out, for each example. Training needs the random stream
+      stochastic_depth: rate at which a residual branch is skipped, for each example. Training needs the random stream
         `dropout` unless both rates are 0.
       dtype: type of the computation; the embedding is float32.
     """
@@ -143,13 +143,13 @@ class FViT(nn.Module):
 
 
 class FaceTransformer(nn.Module):
-    """fViT, or with a landmark network Part fViT: from images to embeddings.
+    """fViT or, with a landmark network, Part fViT: from images to embeddings.
 
     Sun & Tzimiropoulos, "Part-based face recognition with vision transformers", BMVC 2022, arXiv:2212.00057.
 
     Attributes:
-      transformer: on the patches.
-      landmark_network: where to cut them; None for a regular grid.
+      transformer: applied to the patches.
+      landmark_network: gives the positions of the patches; None: a regular grid.
       patch_size: side of a patch, pixels.
       geometry: of the patches around landmarks, a key of `facejax.models.patches.GEOMETRIES`.
     """

@@ -1,4 +1,4 @@
-"""The stacked hourglass that STAR finds landmarks with: coordinates as channels, maps of facial edges as attention."""
+"""STAR's stacked hourglass for landmarks: with coordinates as channels and maps of facial edges as attention."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,13 @@ from facejax.models.initializers import torch_conv
 from facejax.models.precision import wide
 
 STEM_WIDTH = 128
-BOUNDARY = 0.05  # of the last landmark's heatmap; above it a cell's coordinates are repeated
+BOUNDARY = 0.05  # threshold on the last landmark's heatmap, above which a cell's coordinates are repeated
 
 
 def edge_weights(edges: Sequence[Sequence[int]], num_points: int) -> tuple[np.ndarray, np.ndarray]:
-    """How a map for each point is summed from maps of edges: float32 weights [E, P] and bias [P].
+    """Weights [E, P] and bias [P], float32, that sum maps of edges to a map for each point.
 
-    A point has the sum of the edges that it lies on; one that lies on none has 1 everywhere.
+    The map of a point is the sum of the edges that it lies on, or 1 everywhere if it lies on none.
     """
     weights = np.zeros((len(edges), num_points), np.float32)
     for number, points in enumerate(edges):
@@ -40,7 +40,7 @@ def _coordinates(height: int, width: int) -> np.ndarray:
 
 
 def _with_coordinates(x, heatmaps=None):
-    """x [B, H, W, C] and 3 channels of coordinates; given heatmaps, 2 more, of the cells where the last one is high."""
+    """x [B, H, W, C] with 3 channels of coordinates; with heatmaps, 2 more where the last heatmap is high."""
     coordinates = jnp.broadcast_to(jnp.asarray(_coordinates(*x.shape[1:3]), x.dtype), (*x.shape[:3], 3))
     channels = [x, coordinates]
     if heatmaps is not None:
@@ -49,7 +49,7 @@ def _with_coordinates(x, heatmaps=None):
 
 
 def soft_argmax(heatmaps: Float[ArrayLike, "B H W P"]) -> Float[Array, "B P 2"]:
-    """Means (x, y) in [-1, 1] of heatmaps [B, H, W, P], which need not sum to 1: [B, P, 2]."""
+    """Means (x, y) in [-1, 1], [B, P, 2], of heatmaps [B, H, W, P], which need not sum to 1."""
     height, width = heatmaps.shape[1:3]
     total = jnp.maximum(heatmaps.sum((1, 2)), 1e-6)
     x, y = (jnp.linspace(-1, 1, size, dtype=heatmaps.dtype)[:, None] for size in (width, height))
@@ -57,7 +57,7 @@ def soft_argmax(heatmaps: Float[ArrayLike, "B H W P"]) -> Float[Array, "B P 2"]:
 
 
 class ResidualBlock(nn.Module):
-    """Normalised before each of three convolutions, 1x1, 3x3 and 1x1; a convolution as shortcut where widths differ."""
+    """Convolutions 1x1, 3x3, 1x1, each after a batch norm; where widths differ, the shortcut is a convolution."""
 
     features: int
     dtype: DTypeLike
@@ -79,7 +79,7 @@ class ResidualBlock(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Halves the grid `levels` times and doubles it again, with a residual block across at each size."""
+    """Halves the grid `levels` times and doubles it again, with a residual block as skip connection at each size."""
 
     levels: int
     dtype: DTypeLike
@@ -98,7 +98,7 @@ class Hourglass(nn.Module):
 
 
 class Stack(nn.Module):
-    """One hourglass, its maps, and what the next one gets."""
+    """One hourglass, its maps, and the input of the next one."""
 
     num_points: int
     edges: tuple[tuple[int, ...], ...]
@@ -110,7 +110,7 @@ class Stack(nn.Module):
     def __call__(
         self, x: Float[Array, "B h w C"], heatmaps: Float[Array, "B h w {self.num_points}"] | None, train: bool
     ) -> tuple[Float[Array, "B h w C"], Float[Array, "B h w {self.num_points}"], dict[str, Float[Array, "B h w _"]]]:
-        """x [B, h, w, C] and the heatmaps [B, h, w, P] of the stack before (None: the first) -> the same, and maps."""
+        """x [B, h, w, C] and the previous stack's heatmaps [B, h, w, P] (None: the first) -> the same, and maps."""
         width = x.shape[-1]
         y = _conv(_with_coordinates(x, heatmaps), width, dtype=self.dtype, name="coordinates")
         y = Hourglass(self.levels, self.dtype, name="hourglass")(y, train)
@@ -124,7 +124,7 @@ class Stack(nn.Module):
         pointmaps = nn.sigmoid(head("pointmaps", self.num_points))
         edgemaps = nn.sigmoid(head("edgemaps", len(self.edges)))
         weights, bias = edge_weights(self.edges, self.num_points)
-        # "highest": accelerators round what they multiply to bfloat16 otherwise.
+        # "highest": otherwise accelerators round the factors to bfloat16.
         attention = jnp.einsum("bhwe,ep->bhwp", edgemaps, weights.astype(edgemaps.dtype), precision="highest") + bias
         maps = {"heatmaps": attention * pointmaps * heatmaps, "pointmaps": pointmaps, "edgemaps": edgemaps}
         if not self.is_last:
@@ -134,26 +134,26 @@ class Stack(nn.Module):
 
 
 def _instance_norm(x):
-    """Every channel of every image to mean 0 and variance 1."""
+    """Normalises every channel of every image to mean 0 and variance 1."""
     centred = x - x.mean((1, 2), keepdims=True)
     return centred * jax.lax.rsqrt(jnp.square(centred).mean((1, 2), keepdims=True) + 1e-5)
 
 
 class StackedHourglass(nn.Module):
-    """Landmarks by a stack of hourglasses, each of which sees the maps of the one before.
+    """Finds landmarks with a stack of hourglasses, each of which sees the maps of the previous one.
 
-    A stack has a heatmap for each point, and sigmoid maps of points and of edges. The heatmap that a landmark is the
-    mean of is the product of the three, where a point takes part in the edges that it lies on.
+    A stack has a heatmap for each point, and sigmoid maps of points and of edges. A landmark is the mean of the product
+    of the three, in which a point takes part in the edges that it lies on.
 
     Source: Zhou et al., "STAR loss", CVPR 2023, arXiv 2306.02763, official code `StackedHGNetV1`; the maps of edges are
     those of Huang et al., "ADNet", ICCV 2021, arXiv 2109.05721.
 
     Attributes:
       num_points: P.
-      edges: the points of each of E edges, such as `facejax.data.landmark_targets.EDGES` has.
+      edges: the points of each of E edges, such as an entry of `facejax.data.landmark_targets.EDGES`.
       width: channels of the hourglasses; 256 is the published network.
       num_stacks: S.
-      num_levels: halvings within an hourglass.
+      num_levels: number of halvings within an hourglass.
       dtype: type of the computation; parameters, statistics, maps and landmarks are float32.
     """
 
@@ -169,11 +169,11 @@ class StackedHourglass(nn.Module):
         """Images to landmarks and maps of every stack.
 
         Args:
-          images: [B, H, W, 3] in [-1, 1]; H and W are multiples of 4 * 2^num_levels. The official weights want BGR.
-          train: normalise by the batch, not by running statistics.
+          images: [B, H, W, 3] in [-1, 1]; H and W are multiples of 4 * 2^num_levels. The official weights expect BGR.
+          train: normalise by the batch instead of by running statistics.
 
         Returns:
-          "landmarks" [S, B, P, 2], (x, y) in [-1, 1]; those of the last stack are the answer.
+          "landmarks" [S, B, P, 2], (x, y) in [-1, 1]; those of the last stack are the result.
           "heatmaps" [S, B, P, H/4, W/4], not normalised, "pointmaps" of the same shape, "edgemaps" [S, B, E, H/4, W/4].
         """
         x = _with_coordinates(images.astype(self.dtype))

@@ -1,4 +1,4 @@
-"""Initial values that the official PyTorch networks start from, under the names that PyTorch gives them."""
+"""Initial values of the official PyTorch networks, under PyTorch's names."""
 
 import math
 
@@ -9,14 +9,14 @@ from flax import linen as nn
 XAVIER_UNIFORM = nn.initializers.xavier_uniform()
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # kaiming_normal_(mode="fan_out")
 KAIMING_UNIFORM = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")  # kaiming_uniform_(a=1)
-TORCH_DEFAULT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # kernels that nobody initialised
+TORCH_DEFAULT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # kernels without explicit initialisation
 
 
 def uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:
     """PyTorch's default for weights *and* biases of linear layers and convolutions: uniform in +-1 / sqrt(fan_in).
 
     Args:
-      fan_in: inputs of an output: channels times the area of the kernel.
+      fan_in: number of inputs of an output: channels times the area of the kernel.
     """
     limit = 1 / math.sqrt(fan_in)
 
@@ -51,6 +51,6 @@ def torch_conv(features: int, fan_in: int, size: int = 1, stride: int = 1, *, dt
 
 
 def torch_linear(features: int, fan_in: int, *, use_bias: bool = True, dtype=jnp.float32, name: str) -> nn.Dense:
-    """A linear layer that starts as `torch.nn.Linear(fan_in, features)` does."""
+    """A linear layer, initialised like `torch.nn.Linear(fan_in, features)`."""
     init = uniform_fan_in(fan_in)
     return nn.Dense(features, use_bias=use_bias, kernel_init=init, bias_init=init, dtype=dtype, name=name)

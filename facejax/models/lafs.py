@@ -24,20 +24,20 @@ class LAFSNetwork(nn.Module):
     def __call__(
         self, views: Sequence[Float[Array, "B _ _ C"]], train: bool
     ) -> tuple[Float[Array, "V B D"], Float[Array, "V B {self.head.num_outputs}"]]:
-        """Embeds views of the same images and hands all to the head at once, each token count in one pass.
+        """Embeds views of the same images, one pass for each number of tokens, and applies the head to all at once.
 
         Args:
-          views: arrays of tokens [B, V, n, C], in each the V views of B images that have n tokens.
-          train: whether to drop out.
+          views: arrays of tokens [B, V, n, C], each with the V views of B images that have n tokens.
+          train: whether to apply dropout.
 
         Returns:
-          Embeddings [V, B, D], float32, and logits [V, B, K], V being the number of all views.
+          Embeddings [V, B, D], float32, and logits [V, B, K], with V the number of all views.
         """
         embeddings = jnp.concatenate([self._embed_views(tokens, train) for tokens in views])
         return embeddings, self.head(embeddings)
 
     def _embed_views(self, tokens, train):
         batch, count = tokens.shape[:2]
-        # The images come first in [B V, n, C], so that a split of the batch over devices stays as it is.
+        # Images come first in [B V, n, C], so a batch split over devices stays in place.
         embeddings = self.transformer(tokens.reshape(batch * count, *tokens.shape[2:]), train)
         return embeddings.reshape(batch, count, -1).swapaxes(0, 1)

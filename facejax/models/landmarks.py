@@ -1,4 +1,4 @@
-"""The network that says where in a face to look, trained through the patches that are cut there."""
+"""The network that predicts where patches of a face are cut, trained through these patches."""
 
 import math
 
@@ -16,14 +16,14 @@ STARTS = ("official", "grid")
 
 
 class LandmarkNetwork(nn.Module):
-    """Finds points of a face without having seen labelled ones (Part fViT, arXiv:2212.00057, section 3.2).
+    """Finds points of a face without labelled points (Part fViT, arXiv:2212.00057, section 3.2).
 
     Attributes:
       num_points: P.
-      start: "official": as the official code initialises it, with points at random places of each image. "grid": with
+      start: "official": initialised as in the official code, with points at random places of each image. "grid": with
         the points on a regular grid, the same for every image, as spatial transformers start from the identity
         (arXiv:1506.02025), and with residual blocks that start as the identity. Short runs need the grid: points that
-        start at random soon stop looking at the image.
+        start at random soon become independent of the image.
       dropout: rate before the last layer; training needs the random stream `dropout` unless it is 0.
       dtype: type of the trunk's computation; the points are float32.
     """
@@ -46,7 +46,7 @@ class LandmarkNetwork(nn.Module):
     def __call__(self, images: Float[ArrayLike, "B S S 3"], train: bool) -> Float[Array, "B {self.num_points} 2"]:
         """Normalised square images [B, S, S, 3] -> points [B, P, 2]: (x, y) in pixels, float32.
 
-        The 2P numbers of an image are scaled together: the smallest becomes 0, the largest S - 1.
+        The 2P numbers of an image are scaled jointly: the smallest becomes 0, the largest S - 1.
         """
         features = self.features(images, train).mean((1, 2), dtype=wide(self.dtype))
         numbers = self.output(self.drop(features, deterministic=not train))

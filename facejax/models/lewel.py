@@ -1,4 +1,4 @@
-"""The network of LEWEL-B, a baseline of FRA: regions of each image from the projection of its own grid."""
+"""The network of LEWEL-B, a baseline of FRA: the regions of an image come from the projection of its own grid."""
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,10 @@ MASKS = ("attn", "group", "max")
 class LEWELNetwork(RegionNetwork):
     """Huang et al., CVPR 2022 (arXiv:2203.14898), and its variant with mask embeddings, the baseline of FRA's paper.
 
-    One projector serves the pooled feature and the cells of the grid, and its batch norm sees them together. Where the
-    regions are comes from the projected cells: for `attn` from their cosines with the image's own mask embeddings, for
-    `group` and `max` from the D channels themselves, which are cut into `num_heads` heads of R = D / `num_heads` maps
-    each. Online and target network are the same module, as `RegionNetwork` says; collections: `params` and
-    `batch_stats`.
+    One projector serves the pooled feature and the cells of the grid, and its batch norm sees them together. The
+    regions are computed from the projected cells: for `attn` from their cosines with the image's own mask embeddings;
+    for `group` and `max` from the D channels themselves, split into `num_heads` heads of R = D / `num_heads` maps each.
+    Online and target network are the same module, see `RegionNetwork`; collections: `params` and `batch_stats`.
 
     Attributes (besides those of `BYOLNetwork`):
       mask: one of `MASKS`.
@@ -82,14 +81,14 @@ class LEWELNetwork(RegionNetwork):
         }
 
     def _regions_of_embeddings(self, grid, pixels, train: bool):
-        """Region features [N, Q, C], and what they came from."""
+        """Region features [N, Q, C], and the arrays they are computed from."""
         mask_embeddings = self.mask_decoder(pixels, train).astype(wide(self.dtype))
         dots = cosines(pixels.astype(wide(self.dtype)), mask_embeddings)
         heatmaps = soft_regions(dots, self.heatmap_temperature)
         return pool(grid, heatmaps), {"mask_embeddings": mask_embeddings, "dots": dots, "heatmaps": heatmaps}
 
     def _regions_of_channels(self, grid, pixels):
-        """Region features [N, R, C]: map r of head k weighs the k-th part of the grid's channels, or all of them."""
+        """Region features [N, R, C]: map r of head k weights the k-th part of the grid's channels, or all of them."""
         logits = unit(pixels.astype(wide(self.dtype))).reshape(*grid.shape[:3], self.num_heads, -1)
         if self.mask == "max":
             logits = logits.max(3, keepdims=True)

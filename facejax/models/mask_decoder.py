@@ -29,7 +29,7 @@ def sine_position_encoding(height: int, width: int, dim: int, temperature: float
 
 
 class MultiHeadAttention(nn.Module):
-    """Multi-head attention with q, k and v kernels in one parameter, which LARS therefore scales by one norm."""
+    """Multi-head attention with the q, k and v kernels in one parameter, so that LARS scales them by one norm."""
 
     num_heads: int
     dropout: float
@@ -58,7 +58,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention, feed-forward; each is followed by its layer norm."""
+    """Self-attention, cross-attention and feed-forward, each followed by a layer norm."""
 
     num_heads: int
     dropout: float
@@ -80,7 +80,7 @@ class DecoderLayer(nn.Module):
         def attention(name):
             return MultiHeadAttention(self.num_heads, self.dropout, self.dtype, name=name)
 
-        def dense(name):  # only the biases of PyTorch's default survive DETR's initialisation
+        def dense(name):  # of PyTorch's default only the biases survive DETR's initialisation
             return nn.Dense(dim, kernel_init=XAVIER_UNIFORM, bias_init=uniform_fan_in(dim), dtype=self.dtype, name=name)
 
         def norm(name):
@@ -104,7 +104,7 @@ class MaskDecoder(nn.Module):
       num_heads: attention heads.
       dropout: rate in attention weights, residual branches and feed-forward.
       dtype: type of the computation.
-      input_projection: whether a linear layer comes first; without it the grid has D channels already.
+      input_projection: whether a linear layer comes first; without it the grid must have D channels.
     """
 
     num_regions: int

@@ -10,7 +10,7 @@ from facejax.models.initializers import KAIMING_FAN_OUT
 
 
 class MLP(nn.Module):
-    """Linear, batch norm, ReLU, linear; no biases. Every leading axis counts as batch.
+    """Linear, batch norm, ReLU, linear; no biases. All leading axes count as batch.
 
     Attributes:
       hidden_dim: width of the hidden layer.

@@ -1,4 +1,4 @@
-"""MobileNetV3-Large without its last convolutions, as Part fViT uses it to find landmarks."""
+"""MobileNetV3-Large without its last convolutions, used by Part fViT to find landmarks."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -30,7 +30,7 @@ BLOCKS = (  # kernel, expanded channels, channels, squeeze and excite, h-swish (
 
 
 class ConvNorm(nn.Module):
-    """Convolution with PyTorch's padding, no bias, and its batch norm, whose factors start at `scale_init`."""
+    """Convolution with PyTorch's padding and no bias, and a batch norm with factors that start at `scale_init`."""
 
     features: int
     kernel: int
@@ -46,7 +46,7 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Scales each channel by a number that the pooled channels decide (arXiv:1709.01507); no biases."""
+    """Scales each channel by a number computed from the pooled channels (arXiv:1709.01507); no biases."""
 
     dtype: DTypeLike
 
@@ -64,7 +64,7 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Widening 1x1, depth-wise and narrowing 1x1 convolution; a shortcut where the shape stays.
+    """Widening 1x1, depth-wise and narrowing 1x1 convolution; a shortcut where the shape does not change.
 
     With `identity_start` a block with a shortcut starts as the identity (Goyal et al., arXiv:1706.02677, section 5.1).
     """
@@ -99,7 +99,7 @@ class MobileNetV3(nn.Module):
     As in the official Part fViT, the first block keeps its 16 -> 16 expansion, and the squeezed width is C/4 unrounded.
 
     Attributes:
-      identity_start: whether blocks with a shortcut start as the identity; not so officially.
+      identity_start: whether blocks with a shortcut start as the identity, unlike the official code.
       dtype: type of the computation; parameters and statistics are float32.
     """
 

@@ -1,9 +1,9 @@
-"""Patches cut out of images around given points, and put together again.
+"""Cuts patches out of images around given points, and puts patches together.
 
 The official code of Part fViT samples with a half-pixel shift, and the first axis of its patches runs along x. Released
-weights depend on both, so that this geometry is the default: element (i, j) of a patch of side s around (px, py) is the
-image at x = px + i - s/2 - 1/2, y = py + j - s/2 - 1/2. The geometry "upright" has neither: y = py + i - s/2,
-x = px + j - s/2.
+weights depend on both, so this geometry is the default: element (i, j) of a patch of side s around (px, py) is the
+image at x = px + i - s/2 - 1/2, y = py + j - s/2 - 1/2. The geometry "upright" has neither shift nor transposition: y =
+py + i - s/2, x = px + j - s/2.
 """
 
 import math
@@ -20,10 +20,10 @@ GEOMETRIES = ("official", "upright")
 def sample_patches(
     images: Float[ArrayLike, "B H W C"], points: Float[ArrayLike, "B P 2"], *, size: int = 8, geometry: str = "official"
 ) -> Float[Array, "B P {size}*{size}*C"]:
-    """Sample a patch around each point, bilinearly, with zeros outside of the image.
+    """Sample a patch around each point bilinearly, with zeros outside of the image.
 
     Differentiable in images and points. Interpolation is separable and a patch steps by whole pixels: one gather takes
-    the windows of (size + 1)^2 pixels of all points and images, two products with their neighbours blend them.
+    windows of (size + 1)^2 pixels for all points and images, and two weighted sums of neighbours interpolate them.
 
     Args:
       images: float [B, H, W, C].
@@ -43,14 +43,14 @@ def sample_patches(
         images, points, shift = images.swapaxes(1, 2), points.astype(wide(points.dtype)), 0.5
     else:
         images, points, shift = images, points.astype(wide(points.dtype))[..., ::-1], 0.0
-    # Now patch and image agree in their axes, and a point is (first, second).
+    # From here on patch and image have the same axes, and a point is (first, second).
     margin = size + 1
     padded = jnp.pad(images.astype(wide(images.dtype)), ((0, 0), (margin, margin), (margin, margin), (0, 0)))
     corner = points - size / 2 - shift
     base = jnp.floor(jax.lax.stop_gradient(corner))
     fraction = corner - base
     extent = jnp.array(images.shape[1:3])
-    # Windows further out than the margin see zeros from within it.
+    # Windows beyond the margin read zeros inside it.
     start = jnp.clip(base.astype(jnp.int32) + margin, 0, extent + margin)
 
     def window(image, at):
@@ -72,9 +72,9 @@ def grid_patches(images: Float[Array, "B H W C"], *, size: int = 8) -> Float[Arr
 
 
 def mosaic(patches: Float[Array, "B P length"], *, size: int = 8, geometry: str = "upright") -> Float[Array, "B H H C"]:
-    """Lay patches [B, P, size^2 C], P a square number, side by side: images [B, sqrt(P) size, sqrt(P) size, C].
+    """Tile patches [B, P, size^2 C], with P a square number: images [B, sqrt(P) size, sqrt(P) size, C].
 
-    The inverse of `grid_patches`. With the geometry "official" each patch is turned so that x runs to the right.
+    The inverse of `grid_patches`. With the geometry "official" each patch is transposed, so x runs to the right.
     """
     batch, count, length = patches.shape
     side, channels = math.isqrt(count), length // size**2

@@ -1,4 +1,4 @@
-"""The network of PCL: a trunk, a face and a pose branch, their projections, and a decoder that joins both again."""
+"""The network of PCL: a trunk, a face and a pose branch, their projections, and a decoder that combines both."""
 
 import functools
 import math
@@ -17,7 +17,7 @@ from facejax.models.vectors import unit
 
 BRANCHES = ("face", "pose")
 _conv = functools.partial(kaiming_conv, use_bias=True)
-SMALLEST_IMAGE = 16  # pixels; below, the trunk's grid is a single cell
+SMALLEST_IMAGE = 16  # pixels; below this, the trunk's grid is a single cell
 
 
 def grid_side(image_size: int) -> int:
@@ -52,7 +52,7 @@ class ConvLeaky(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Linear attention over positions: what `theta` gathers, `g` distributes; LeakyReLU 0.1 of the sum with the input.
+    """Linear attention over positions: `theta` gathers, `g` distributes; then LeakyReLU 0.1 of the sum with the input.
 
     With g, theta, phi: C x N from 1x1 convolutions on N positions, S = phi softmax_N(theta)^T and A = S softmax_C(g).
     """
@@ -88,7 +88,7 @@ class ResidualBlock(nn.Module):
 
 
 class Trunk(nn.Module):
-    """The encoder that both branches share; no batch norm.
+    """The encoder shared by both branches; without batch norm.
 
     Attributes:
       width: channels of the first layers; 64 is the published network.
@@ -157,13 +157,13 @@ class Projection(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Draws an image from a feature vector: a 1x1 map is doubled until it is `size` pixels wide.
+    """Decodes an image from a feature vector: a 1x1 map is doubled until it is `size` pixels wide.
 
     Attributes:
-      width: channels of the trunk's first layers, which the decoder's follow: 8 width, 4 width, ..., 2 width, 3.
+      width: channels of the trunk's first layers, which set the decoder's: 8 width, 4 width, ..., 2 width, 3.
       size: side of the image, a power of two; 64 is the published network.
       dtype: type of the computation.
-      num_views: decodings of each image in a training batch, which are normalised apart; see `BatchNorm`.
+      num_views: decodings of each image in a training batch, which are normalised separately; see `BatchNorm`.
     """
 
     width: int = 64
@@ -190,8 +190,8 @@ class Decoder(nn.Module):
 class PCLNetwork(nn.Module):
     """Liu et al., "Pose-disentangled contrastive learning", CVPR 2023 (arXiv:2211.13490).
 
-    Each method touches only the submodules that it needs, so that it can be applied to (and differentiated in) their
-    parameters alone. Collections: `params` and, of projections and decoder, `batch_stats`.
+    Each method uses only the submodules that it needs, so it can be applied to, and differentiated in, their parameters
+    alone. Collections: `params` and, for projections and decoder, `batch_stats`.
 
     Attributes:
       width: channels of the trunk's first layers.
@@ -199,8 +199,8 @@ class PCLNetwork(nn.Module):
       projection_dim: width of the projections.
       decoder_size: side of the decoded image, a power of two.
       dtype: type of the computation; results are float32.
-      num_decodings: V, decodings of each image in a training batch; row i is the one number i mod V, and each number
-        is normalised by its own statistics.
+      num_decodings: V, decodings of each image in a training batch; row i has the number i mod V, and each number is
+        normalised by its own statistics.
     """
 
     width: int = 64
@@ -223,8 +223,8 @@ class PCLNetwork(nn.Module):
     ) -> dict[str, Float[Array, "B _"]]:
         """Embeds images [B, H, W, 3] in [0, 1].
 
-        Returns a dict of float32 arrays [B, h w C], flattened and not normalised: `trunk`, and what the `branches` make
-        of it.
+        Returns a dict of float32 arrays [B, h w C], flattened and not normalised: `trunk`, and the outputs of the
+        `branches`.
         """
         grid = self.trunk(images)
         features = {"trunk": grid.reshape(len(grid), -1).astype(wide(self.dtype))}
@@ -239,7 +239,7 @@ class PCLNetwork(nn.Module):
     def decode(
         self, face: Float[Array, "B D"], pose: Float[Array, "B D"], train: bool
     ) -> Float[Array, "B {self.decoder_size} {self.decoder_size} 3"]:
-        """Images float32 [B, decoder_size, decoder_size, 3] in [-1, 1] of the faces in the poses, both [B, D]."""
+        """Images float32 [B, decoder_size, decoder_size, 3] in [-1, 1] of faces in poses, both [B, D]."""
         return self.decoder(unit(face + pose), train)
 
     def run_all(self, images, train: bool):

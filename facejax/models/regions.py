@@ -1,4 +1,4 @@
-"""What FRA and LEWEL share: a backbone with global and region embeddings, and regions as heatmaps over its grid."""
+"""Parts shared by FRA and LEWEL: a backbone with global and region embeddings, and regions as heatmaps on its grid."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def cosines(
 
 
 def soft_regions(dots: Float[Array, "*cells Q"], temperature: float) -> Float[Array, "*cells Q"]:
-    """Heatmaps [..., Q]: how much of a cell belongs to each region, and 1e-7, so that no region is empty."""
+    """Heatmaps [..., Q]: how much of a cell belongs to each region, plus 1e-7 so that no region is empty."""
     return jax.nn.softmax(dots / temperature) + 1e-7
 
 
@@ -29,10 +29,10 @@ def pool(grid: Float[Array, "N h w C"], heatmaps: Float[Array, "N h w Q"]) -> Fl
 
 
 class RegionNetwork(BYOLNetwork):
-    """BYOL's network, which embeds a face region by region too, with a predictor of its own for the regions.
+    """BYOL's network, extended by embeddings of face regions and their own predictor.
 
-    The target's variables are the online ones without `predictor` and `region_predictor`. A subclass says in `__call__`
-    what the regions are: it returns a dict with `global` [N, D] and `regions` [N, Q, D].
+    The target's variables are the online ones without `predictor` and `region_predictor`. A subclass
+    defines the regions in `__call__`, which returns a dict with `global` [N, D] and `regions` [N, Q, D].
     """
 
     def setup(self):
@@ -41,7 +41,7 @@ class RegionNetwork(BYOLNetwork):
         self.region_projector, self.region_predictor = self.mlp(), self.mlp()
 
     def predict(self, images: Float[ArrayLike, "N H W C"], train: bool) -> dict[str, Float[Array, "N ..."]]:
-        """As `__call__`, with the online network's predictions: `global_prediction` and `region_prediction`."""
+        """Like `__call__`, with the online network's predictions: `global_prediction` and `region_prediction`."""
         outputs = super().predict(images, train)
         region_prediction = self.region_predictor(outputs["regions"], train).astype(wide(self.dtype))
         return {**outputs, "region_prediction": region_prediction}

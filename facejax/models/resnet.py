@@ -71,8 +71,8 @@ class ResNet(nn.Module):
     Attributes:
       variant: a key of `VARIANTS`.
       width: channels of the stem and of the first stage's inner convolutions; 64 is the published network.
-      output_stride: pixels a cell of the final grid, one of `OUTPUT_STRIDES`; below 32, the published network's, the
-        last stages do not stride: small images keep a grid that regions can be found on.
+      output_stride: pixels per cell of the final grid, one of `OUTPUT_STRIDES`. 32 is the published network; below it,
+        the last stages do not stride, so small images keep a grid on which regions can be found.
       dtype: type of the computation; parameters and statistics are float32.
       num_views: views of each image in a training batch, see `BatchNorm`.
     """

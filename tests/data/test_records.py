@@ -319,7 +319,7 @@ def test_record_that_is_no_example(tmp_path):
     shard = tmp_path / "data" / "faces-train.tfrecord-00000-of-00001"
     for record in (b"no example", b""):
         shard.write_bytes(tfrecord.frame(record))
-        with pytest.raises(CorruptRecord, match=r"record 0: does not hold what features\.json says"):
+        with pytest.raises(CorruptRecord, match=r"record 0: does not match features\.json"):
             records.open_split(tmp_path / "data", "train")[0]
 
 
