@@ -68,7 +68,7 @@ def convert(
     Raises:
       ValueError: not an image, truncated, damaged, too large; or it has no box or points where they are needed.
 
-    Example:
+    Examples:
       >>> data, matrix = convert(np.zeros((20, 10, 3), np.uint8), Change(size=10))
       >>> images.decode(data).shape, matrix[0, 0]
       ((10, 5, 3), np.float64(0.5))

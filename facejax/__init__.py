@@ -6,12 +6,12 @@ from typing import Any
 
 from facejax import interruptions
 
-if sys.argv[0] == "-m":  # Python puts it there while it looks for the module of `python -m facejax.main` and the like
+if sys.argv[0] == "-m":  # Python's value while it looks for the module of `python -m facejax.NAME`
     interruptions.guard_command("facejax")
 
 __version__ = "0.2.0.dev0"
 
-_PUBLIC = {  # name: the module that has it, imported when it is asked for
+_PUBLIC = {  # name: its module, imported on first use
     "Encoder": "facejax.encoder",
     "align": "facejax.data.align",
     "load": "facejax.encoder",

@@ -1,4 +1,4 @@
-"""AdamW with what DINO and layer-wise fine-tuning add to it, from optax's parts."""
+"""AdamW with the additions of DINO and layer-wise fine-tuning, built from optax's parts."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,7 +11,7 @@ from facejax.sharding import path_name
 
 
 def clip_each(max_norm: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    """Scales the gradient of each parameter by max_norm / (norm + 1e-6), norm of that parameter alone, if below 1."""
+    """Scales the gradient of each parameter by max_norm / (norm + 1e-6), if that factor is below 1."""
 
     def clip(gradient):
         norm = jnp.linalg.norm(gradient.astype(jnp.promote_types(gradient.dtype, jnp.float32)))
@@ -21,7 +21,7 @@ def clip_each(max_norm: optax.ScalarOrSchedule) -> optax.GradientTransformation:
 
 
 def matrices(params):
-    """Which parameters are decayed: all but biases and other vectors, a pytree of bools."""
+    """Which parameters are decayed, as a pytree of bools: all except biases and other vectors."""
     return jax.tree.map(lambda param: param.ndim > 1, params)
 
 
@@ -35,17 +35,17 @@ def dino_adamw(
 ) -> optax.GradientTransformation:
     """AdamW on gradients clipped parameter by parameter, with some parameters released later (arXiv:2104.14294).
 
-    Until its release nothing happens to a frozen parameter: no decay, no moments, no step count, so that its bias
-    correction starts then. Rate and decay go by the count of all steps.
+    Until its release a frozen parameter has no decay, no moments and no step count, so its bias correction starts then.
+    Rate and decay are functions of the number of all steps.
 
     Args:
-      learning_rate: schedule of the step.
-      weight_decay: schedule of the step; vectors are not decayed.
-      max_norm: of the gradient of each parameter.
-      frozen: whether the parameter at a path such as `head/last_layer` is frozen at first.
-      frozen_steps: for how long.
+      learning_rate: schedule over the steps.
+      weight_decay: schedule over the steps; vectors are not decayed.
+      max_norm: largest norm of the gradient of each parameter.
+      frozen: whether the parameter at a path such as `head/last_layer` is frozen initially.
+      frozen_steps: number of steps until its release.
 
-    Example:
+    Examples:
       >>> constant = optax.constant_schedule
       >>> optimizer = dino_adamw(
       ...     constant(0.1), weight_decay=constant(0.0), max_norm=3.0, frozen=lambda p: p == "last", frozen_steps=1
@@ -81,7 +81,7 @@ def grouped_adamw(
     """AdamW in which each parameter has its own factor on the learning rate and its own weight decay.
 
     Args:
-      learning_rate: rate, or a schedule of the step.
+      learning_rate: rate, or a schedule over the steps.
       group: `(path, parameter) -> (factor, weight decay)` for paths such as `transformer/block0/norm1/scale`.
     """
 
@@ -99,15 +99,15 @@ def grouped_adamw(
 def adamw_by_part(
     learning_rates: Mapping[str, optax.ScalarOrSchedule], *, weight_decay: float
 ) -> optax.GradientTransformation:
-    """AdamW in which each part of the parameters has its own rate; everything is decayed, biases and norms too.
+    """AdamW in which each part of the parameters has its own rate; everything is decayed, including biases and norms.
 
-    FRA's fine-tuning, where the parts are backbone and head.
+    FRA fine-tunes with it; the parts are backbone and head.
 
     Args:
-      learning_rates: rates, or schedules of the step, by part, see `by_part`; a part without one stays as it is.
+      learning_rates: rates, or schedules over the steps, by part, see `by_part`; a part without one does not change.
       weight_decay: decoupled decay.
 
-    Example:
+    Examples:
       >>> optimizer = adamw_by_part({"backbone": 0.1, "head": 0.2}, weight_decay=0.5)
       >>> params = {"backbone": jnp.ones(1), "head": jnp.ones(1)}
       >>> updates, _ = optimizer.update(params, optimizer.init(params), params)

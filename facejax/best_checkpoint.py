@@ -1,4 +1,4 @@
-"""The state that was judged best, next to the newest ones."""
+"""The state with the best evaluation, stored next to the newest ones."""
 
 import math
 
@@ -10,13 +10,13 @@ from facejax.evaluation.comparison import higher_is_better
 
 
 class BestCheckpoint:
-    """Keeps the state with the best evaluation in `workdir/best`, which weights can be read from as from a workdir.
+    """Keeps the state with the best evaluation in `workdir/best`, from which weights can be loaded as from a workdir.
 
     Args:
       workdir: folder of the run.
-      metrics: names of those whose mean decides, less being better where it is for the metric; (): nothing is kept.
-      evaluator: the run's; it has the metrics of steps that were evaluated before.
-      before_save: called before anything is written; raises where nothing may be.
+      metrics: names of the metrics whose mean decides, negated where lower is better; (): nothing is stored.
+      evaluator: the run's, which has the metrics of earlier evaluations.
+      before_save: called before anything is written; raises to prevent it.
     """
 
     def __init__(self, workdir, metrics: tuple[str, ...], evaluator, *, before_save=lambda: None):
@@ -27,22 +27,22 @@ class BestCheckpoint:
         """Finds the best so far; `step`, where the run resumes, may have been evaluated and not yet saved.
 
         Raises:
-          UserError: no evaluation gives one of the metrics.
+          UserError: one of the metrics is not evaluated.
         """
         if self._checkpoints is None:
             return
-        self._score(untrained)  # not after hours of training
+        self._score(untrained)  # fail now, not after hours of training
         best = self._checkpoints.newest
-        if best and (metrics := self._evaluator.cached(best)):  # else nobody knows how good it was
+        if best and (metrics := self._evaluator.cached(best)):  # otherwise its metrics are unknown
             self._best = self._score(metrics)
         if step and (metrics := self._evaluator.cached(step)):
             self.offer(step, metrics, state, position)
 
     def offer(self, step: int, metrics: dict[str, float], state, position) -> None:
-        """Saves the state if its metrics are better than all before; arguments as of `Checkpoints.save`."""
+        """Saves the state if its metrics are the best so far; arguments as in `Checkpoints.save`."""
         if self._checkpoints is not None and (score := self._score(metrics)) > self._best:
             self._best = score
-            logging.info("Step %d is the best so far: kept in %s", step, self._checkpoints.folder)
+            logging.info("Step %d is the best so far: stored in %s", step, self._checkpoints.folder)
             self._checkpoints.save(step, state, position)
 
     def close(self) -> None:

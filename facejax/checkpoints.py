@@ -23,18 +23,18 @@ from facejax.sharding import path_name
 class Checkpoints:
     """The checkpoints of one run, in `workdir/checkpoints/STEP`.
 
-    A checkpoint is written under a temporary name, gets a manifest with the checksums of its files, and is renamed: one
-    that was cut off does not count. When a run opens its checkpoints, the newest one is compared with its manifest; if
-    it is damaged it is set aside as `STEP.damaged`, and the one before it is looked at.
+    A checkpoint is written under a temporary name, gets a manifest with the checksums of its files, and is renamed, so
+    an incomplete one is ignored. When a run opens its checkpoints, the newest one is compared with its manifest. If it
+    is damaged, it is renamed to `STEP.damaged`, and the previous one is checked.
 
     Args:
       workdir: folder of the run.
-      keep: how many of the newest checkpoints stay.
-      keep_period: checkpoints at multiples of this step stay for good; 0 for none.
-      before_save: called before anything is written; raises where nothing may be.
+      keep: number of newest checkpoints to keep.
+      keep_period: checkpoints at multiples of this step are never deleted; 0: none.
+      before_save: called before anything is written; raises to prevent it.
 
     Raises:
-      UserError: there are checkpoints, but none is whole; or the folder cannot be written.
+      UserError: there are checkpoints, but none is intact; or the folder cannot be written.
     """
 
     def __init__(self, workdir, *, keep: int = 3, keep_period: int = 0, before_save=lambda: None):
@@ -48,14 +48,14 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
             async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_manifest),
-            lightweight_initialize=True,  # what else orbax would read of every checkpoint is not needed
+            lightweight_initialize=True,  # orbax would otherwise read more of every checkpoint
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "position": ocp.JsonCheckpointHandler()}
         with named_write_errors(self.folder):
             self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def _set_damaged_aside(self) -> None:
-        """Renames what is newer than the newest whole checkpoint, so that the run can save these steps again."""
+        """Renames checkpoints newer than the newest intact one, so the run can save these steps again."""
         whole, damages = newest_whole(self.folder)
         for step, damage in damages.items():
             path, taken = self.folder / str(step), {path.name for path in self.folder.iterdir()}
@@ -64,14 +64,14 @@ class Checkpoints:
             with named_write_errors(path):
                 path.rename(path.with_name(aside))
             logging.warning(
-                "%s is damaged (%s): set aside as %s; the newest whole checkpoint is that of step %d",
+                "%s is damaged (%s): renamed to %s; the newest intact checkpoint is that of step %d",
                 path, damage, aside, whole,
             )  # fmt: skip
 
     def _write_manifest(self) -> None:
         """On process 0, in the thread that writes: the files are complete, but orbax has not renamed their folder."""
         folder = self.folder / f"{self._saving}{ocp.utils.TMP_DIR_SUFFIX}"
-        if not folder.exists():  # on gs:// a checkpoint has its name from the start, and a marker at the end
+        if not folder.exists():  # on gs:// a checkpoint has its final name at once, and a marker when complete
             folder = self.folder / str(self._saving)
         manifest.write(folder)
 
@@ -81,31 +81,31 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, state, position) -> None:
-        """Starts to save; returns as soon as the state may be changed again.
+        """Starts to save; returns as soon as the state may change.
 
         Args:
-          step: the number of steps that were taken.
+          step: number of steps taken.
           state: the train state.
-          position: what has the `get_state` of a grain iterator, the same on all processes: where in the data the run
-            is.
+          position: the position in the data: an object with the `get_state` of a grain iterator, the same on all
+            processes.
         """
         with named_write_errors(self.folder):
             self._before_save()
-            self._manager.wait_until_finished()  # the save before still asks for its own step
+            self._manager.wait_until_finished()  # the previous save still needs its own step
             self._saving = step
             self._manager.save(
                 step,
-                # grain's own handler writes a file for each process, which another number of them does not find.
+                # grain's own handler writes one file per process, which another number of processes does not find.
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position.get_state())
                 ),
             )
 
     def restore(self, step: int, abstract_state, position):
-        """The state saved at `step`, in the shapes, types and shardings of `abstract_state`; moves `position` to it.
+        """The state saved at `step`, with shapes, types and shardings of `abstract_state`; also restores `position`.
 
         Raises:
-          UserError: the checkpoint holds other arrays than `abstract_state` asks for.
+          UserError: the checkpoint holds other arrays than `abstract_state`.
         """
         folder = self.folder / str(step)
         check_fits(_shapes(saved_tree(folder)), abstract_state, folder)
@@ -118,7 +118,7 @@ class Checkpoints:
         return state
 
     def wait(self) -> None:
-        """Returns when everything that was started is on disk."""
+        """Returns when everything is on disk."""
         with named_write_errors(self.folder):
             self._manager.wait_until_finished()
 
@@ -127,26 +127,26 @@ class Checkpoints:
         return self._manager.reached_preemption(step)
 
     def close(self) -> None:
-        """Waits and lets go of the folder."""
+        """Waits, then releases the folder."""
         with named_write_errors(self.folder):
             self._manager.close()
 
 
 def newest_whole(folder) -> tuple[int | None, dict[int, str]]:
-    """The newest checkpoint that is what its manifest says.
+    """The newest checkpoint that matches its manifest.
 
     Args:
-      folder: that of a run's checkpoints, which need not exist.
+      folder: of a run's checkpoints; need not exist.
 
     Returns:
-      Its step, None if there are no checkpoints at all; and for each damaged one that is newer, what is wrong with it.
+      Its step, or None if there are no checkpoints; and for each newer, damaged one, what is wrong with it.
 
     Raises:
-      UserError: there are checkpoints, but none is whole.
+      UserError: there are checkpoints, but none is intact.
     """
     folder, damages = epath.Path(folder), {}
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file where the folder of the checkpoints has to be: move it away")
+        raise UserError(f"{folder} is a file, but must be the folder of the checkpoints: move it away")
     for step in sorted(_steps(folder), reverse=True):
         with phase(f"Verifying checkpoint {step} in {folder}"):
             damage = manifest.find_damage(folder / str(step))
@@ -155,7 +155,7 @@ def newest_whole(folder) -> tuple[int | None, dict[int, str]]:
         damages[step] = damage
     if damages:
         raise UserError(
-            f"no checkpoint in {folder} is whole: {'; '.join(f'{step}: {what}' for step, what in damages.items())}: "
+            f"no checkpoint in {folder} is intact: {'; '.join(f'{step}: {what}' for step, what in damages.items())}: "
             "restore one from a backup, or choose another --workdir"
         )
     return None, {}
@@ -168,22 +168,22 @@ def _steps(folder):
 
 
 def _is_unfinished(path) -> bool:
-    """Whether orbax was cut off while it wrote a checkpoint that has its name from the start; it removes it itself."""
+    """Whether orbax was interrupted while writing a checkpoint under its final name; orbax removes it itself."""
     return ocp.utils.is_gcs_path(path) and not (path / ocp.path.atomicity.COMMIT_SUCCESS_FILE).exists()
 
 
 def saved_tree(checkpoint):
-    """Shapes and types of the arrays of a saved train state, as a tree; reads none of them.
+    """Shapes and types of the arrays of a saved train state, as a tree, without reading the arrays.
 
     Args:
-      checkpoint: folder of a whole checkpoint.
+      checkpoint: folder of an intact checkpoint.
     """
     with readable(checkpoint):
         return ocp.PyTreeCheckpointHandler().metadata(epath.Path(checkpoint) / "state").tree
 
 
 def newest_of(workdir) -> epath.Path:
-    """Folder of the newest whole checkpoint of a run that may still go on; nothing is changed there.
+    """Folder of the newest intact checkpoint of a run that may still be active; changes nothing there.
 
     Raises:
       UserError: there is none.
@@ -193,19 +193,19 @@ def newest_of(workdir) -> epath.Path:
     folder = workdir / "checkpoints"
     step, damages = newest_whole(folder)
     for damaged, damage in damages.items():
-        logging.warning("%s is damaged (%s): step %d is read instead", folder / str(damaged), damage, step)
+        logging.warning("%s is damaged (%s): reading step %d instead", folder / str(damaged), damage, step)
     if step is None:
         raise UserError(f"{workdir} has no complete checkpoint: train it first, or name another workdir")
     return folder / str(step)
 
 
 def saved_names(checkpoint) -> dict:
-    """The tree of a saved train state with the name of each array, `params/backbone/conv1/kernel`, in its place."""
+    """The tree of a saved train state with the name of each array, such as `params/head/kernel`, as its leaf."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path_name(path), saved_tree(checkpoint))
 
 
 def read_arrays(checkpoint, names: Collection[str]) -> dict[str, np.ndarray]:
-    """Arrays of a whole checkpoint by their names; the others are not read."""
+    """The named arrays of an intact checkpoint; the others are not read."""
     chosen = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
         for path, leaf in jax.tree_util.tree_leaves_with_path(saved_tree(checkpoint))
@@ -220,9 +220,9 @@ def read_arrays(checkpoint, names: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def read_item(checkpoint, item: str, handler, args):
-    """What orbax makes of one item of a checkpoint, "state" or "position", by the handler and the arguments given.
+    """Reads one item of a checkpoint, "state" or "position", with the given handler and arguments.
 
-    The items are read one by one: of what lies next to them, orbax would read more than facejax needs.
+    Items are read one by one, because orbax would read more of the files next to them than facejax needs.
     """
     with ocp.Checkpointer(handler) as checkpointer:
         return checkpointer.restore(epath.Path(checkpoint) / item, args=args)
@@ -230,13 +230,13 @@ def read_item(checkpoint, item: str, handler, args):
 
 @contextlib.contextmanager
 def readable(checkpoint):
-    """Context in which what orbax cannot make sense of becomes a UserError that names the checkpoint."""
+    """Context that turns an error of orbax into a UserError that names the checkpoint."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{checkpoint} is what was saved, but orbax-checkpoint {ocp.__version__} cannot read it "
+            f"{checkpoint} is intact, but orbax-checkpoint {ocp.__version__} cannot read it "
             f"({reason}): remove files that do not belong there, or install the version that wrote it"
         ) from error
 

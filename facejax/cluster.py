@@ -1,4 +1,4 @@
-"""The processes that train together: how they find each other, and what is said when they do not."""
+"""The processes that train together: how they find each other, and errors when they do not."""
 
 import contextlib
 import os
@@ -22,19 +22,19 @@ def join(
     *,
     timeout: int = 300,
 ) -> None:
-    """Makes this process one of many, where it is: on a TPU pod, under Slurm, Open MPI or Kubernetes, or as given.
+    """Connects this process with the others: on a TPU pod, under Slurm, Open MPI or Kubernetes, or as given.
 
-    Without the first three arguments JAX looks for one of those by itself; if there is none, the process stays alone.
+    Without the first three arguments JAX looks for one of these itself; if there is none, the process works alone.
 
     Args:
       coordinator_address: `host:port` of process 0.
-      num_processes: how many processes train together.
-      process_id: which of them this one is, from 0.
-      timeout: seconds after which the process ends, with one line and the status 2, if the others have not answered.
-        JAX would abort it with a C++ stack trace.
+      num_processes: number of processes that train together.
+      process_id: number of this one, from 0.
+      timeout: seconds without an answer from the others after which the process ends with one line and the status 2,
+        where JAX would abort it with a C++ stack trace.
 
     Raises:
-      UserError: some of the first three arguments are missing or make no sense, or the port is taken.
+      UserError: some of the first three arguments are missing or invalid, or the port is taken.
     """
     given = {
         "--coordinator_address": coordinator_address,
@@ -55,7 +55,7 @@ def join(
         )
     with _limited_wait(whom, timeout):
         try:
-            # A longer limit than ours, at which JAX would abort.
+            # Longer than our own limit, at which JAX would abort.
             jax.distributed.initialize(
                 coordinator_address, num_processes, process_id, initialization_timeout=2 * timeout + 60
             )
@@ -70,7 +70,7 @@ def _check(given: dict[str, str | int | None]) -> None:
     if missing:
         present = " and ".join(flag for flag in given if flag not in missing)
         raise UserError(
-            f"{present} without {' and '.join(missing)}: give all three, or none where a cluster manager knows them"
+            f"{present} without {' and '.join(missing)}: give all three, or none if a cluster manager provides them"
         )
     address, num_processes, process_id = given.values()
     host, _, port = address.rpartition(":")
@@ -87,10 +87,10 @@ def _check(given: dict[str, str | int | None]) -> None:
 
 
 def _check_free(port: int, address: str) -> None:
-    """JAX crashes where it cannot listen."""
+    """Checks the port, because JAX crashes if it cannot listen."""
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was used a minute ago is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a recently used port is free
         try:
             probe.bind(("", port))
         except OSError as error:
@@ -102,7 +102,7 @@ def _check_free(port: int, address: str) -> None:
 
 @contextlib.contextmanager
 def _limited_wait(whom: str, timeout: int) -> Iterator[None]:
-    """Context that is left within `timeout` seconds, or the process ends: nothing else interrupts JAX's C++ code."""
+    """Context that ends the process if it lasts longer than `timeout` s: nothing else interrupts JAX's C++ code."""
     notice = threading.Timer(NOTICE, logging.info, (f"Still waiting for {whom}; giving up after {timeout} s in all",))
     line = f"facejax: waited {timeout} s (--coordinator_timeout) for {whom}: check that all of them are running, "
     end = threading.Timer(timeout, end_process, (2, line + "reach each other and were given the same address"))

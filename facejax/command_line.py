@@ -7,7 +7,7 @@ from facejax.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """Shows an example first, and says in one line what is wrong.
+    """Parser whose help begins with an example and whose errors are one line.
 
     Args:
       name: of the module.
@@ -19,5 +19,5 @@ class Parser(argparse.ArgumentParser):
         super().__init__(f"python -m facejax.{name}", None, description, formatter_class=formatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Raises UserError, where argparse would print its usage first."""
+        """Raises UserError instead of printing the usage first."""
         raise UserError(f"{message}; {self.prog} --help shows an example")

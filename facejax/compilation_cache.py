@@ -1,24 +1,24 @@
-"""Compiled programs are cached on disk, so that the next run which needs the same one loads it in a second."""
+"""Caches compiled programs on disk, so the next run that needs one loads it in a second."""
 
 import pathlib
 
 import jax
 import platformdirs
 from absl import logging
-from jax._src import compilation_cache  # JAX compresses with whatever is installed, and alone knows with what
+from jax._src import compilation_cache  # only JAX knows which installed compression it uses
 
 LIMIT = 2 << 30  # bytes
-CHECKED = "checked"  # a file as old as the last look at the entries
+CHECKED = "checked"  # a file whose time is that of the last check
 
 
 def enable(enabled: bool = True) -> None:
-    """Has JAX cache what it compiles from now on, in the user's cache folder.
+    """Makes JAX cache everything that it compiles from now on, in the user's cache folder.
 
-    A folder that JAX has already, from JAX_COMPILATION_CACHE_DIR, stays. Where the user's cannot be written, nothing is
-    cached and a warning says so.
+    A folder that JAX has from JAX_COMPILATION_CACHE_DIR is used instead. If the user's folder is not writable, nothing
+    is cached and a warning is logged.
 
     Args:
-      enabled: False has JAX neither read nor write a cache, wherever it is.
+      enabled: False: JAX neither reads nor writes any cache.
     """
     if not enabled:
         jax.config.update("jax_enable_compilation_cache", False)
@@ -34,11 +34,11 @@ def enable(enabled: bool = True) -> None:
 
 
 def clean(folder: pathlib.Path, limit: int = LIMIT) -> None:
-    """Removes entries that are cut off, and the oldest ones beyond `limit` bytes in all.
+    """Removes incomplete entries, and the oldest ones beyond `limit` bytes in total.
 
     JAX writes an entry in place: a process that is killed meanwhile leaves a part of it, which JAX would fail to read,
-    with a warning, and never replace. Only entries that are new since the last look are read. One that another
-    process is just writing counts as cut off; it is compiled once more then.
+    with a warning, and never replace. Only entries since the last check are read. An entry that another process is
+    writing counts as incomplete, and is compiled again.
     """
     checked = folder / CHECKED
     since = checked.stat().st_mtime if checked.exists() else 0.0
@@ -51,7 +51,7 @@ def clean(folder: pathlib.Path, limit: int = LIMIT) -> None:
                 entries.append((status.st_mtime, status.st_size, path))
             else:
                 path.unlink()
-        except FileNotFoundError:  # another process cleans too
+        except FileNotFoundError:  # another process removed it
             continue
     size = 0
     for _, length, path in sorted(entries, reverse=True):
@@ -65,6 +65,6 @@ def _is_whole(entry: pathlib.Path) -> bool:
         compilation_cache.decompress_executable(entry.read_bytes())
     except OSError:
         raise
-    except Exception:  # each compression has an error of its own
+    except Exception:  # each compression raises its own error
         return False
     return True

@@ -38,7 +38,7 @@ class Encoder:
       card: what it is and where it is from, for people: `method`, `source`, `steps`, `data`, `metrics`, ... as far as
         they are known; JSON can hold it.
 
-    Example:
+    Examples:
       >>> encoder = Encoder.random("resnet", {"backbone": "resnet18", "width": 4}, Preprocessing(size=32))
       >>> encoder.kinds, encoder.embed(np.zeros((2, 48, 40, 3), np.uint8)).shape
       (('pooled',), (2, 32))
@@ -249,7 +249,7 @@ def load(source: epath.PathLike, **hints: Any) -> Encoder:
     Raises:
       UserError: there is no such thing at `source`, it is damaged, or it does not fit together.
 
-    Example:
+    Examples:
       >>> encoder = load("workdirs/demo")
       >>> encoder.embed(["one.jpg", "another.jpg"]).shape
       (2, 512)

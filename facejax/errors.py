@@ -1,4 +1,4 @@
-"""The error that a user can cause, and how commands tell it."""
+"""The error that a user can cause, and how commands report it."""
 
 import contextlib
 import sys
@@ -16,14 +16,14 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def report_user_errors(program: str) -> Iterator[None]:
-    """Around what a command does: instead of a traceback, `program: what happened` on stderr.
+    """Context of a command: prints `program: what happened` on stderr instead of a traceback.
 
     The exit status is 2 for a `UserError`, 130 for Ctrl-C and 143 for SIGTERM.
     """
     try:
         with guarded(program):
             yield
-    except KeyboardInterrupt:  # raised by no signal, which ends the process in `guarded`
+    except KeyboardInterrupt:  # not from a signal, which ends the process in `guarded`
         print(f"{program}: interrupted; the same command resumes from what is finished", file=sys.stderr)
         sys.exit(130)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what is said when they cannot be written."""
+"""Files that exist either completely or not at all, and errors when they cannot be written."""
 
 import contextlib
 import errno
@@ -14,12 +14,12 @@ from facejax.errors import UserError
 
 
 def write_atomically(path, content: bytes | str) -> None:
-    """Writes a file under a temporary name and renames it: whoever reads sees the old file or the new one, whole.
+    """Writes a file under a temporary name and renames it: readers see the complete old file or the complete new one.
 
-    Of several processes that write the same file, the last one wins. Folders on the way are made. `path` may be a URL.
+    If several processes write the same file, the last one wins. Missing folders are created. `path` may be a URL.
 
     Raises:
-      UserError: no space is left, or the folder or the URL cannot be written.
+      UserError: no space is left, or the folder or the URL is not writable.
     """
     path = epath.Path(path)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
@@ -43,10 +43,10 @@ def write_json(path, value) -> None:
 
 
 def upload(source, target: epath.Path) -> None:
-    """Copies a local file to a URL; what was there is replaced.
+    """Copies a local file to a URL, replacing what is there.
 
     Raises:
-      UserError: the URL cannot be written, or does not hold as many bytes afterwards.
+      UserError: the URL cannot be written, or has another size afterwards.
     """
     source = epath.Path(source)
     with named_write_errors(target):
@@ -58,7 +58,7 @@ def upload(source, target: epath.Path) -> None:
 
 
 def upload_folder(source, target: epath.Path) -> None:
-    """`upload` of all files in a local folder and in those below it."""
+    """`upload` of all files in a local folder and its subfolders."""
     for path in Path(source).rglob("*"):
         if path.is_file():
             upload(path, target / path.relative_to(source))
@@ -66,10 +66,10 @@ def upload_folder(source, target: epath.Path) -> None:
 
 @contextlib.contextmanager
 def named_write_errors(path):
-    """Context in which a full disk or a folder that cannot be written becomes a UserError that names `path`.
+    """Context that turns a full disk or an unwritable folder into a UserError that names `path`.
 
-    At a URL it is what the client of the file system raises. Libraries underneath wrap the system's error in their
-    own, so its text counts as well as its number.
+    At a URL it does so for errors of the file system's client. Libraries wrap the system's error in their own, so its
+    text counts as well as its number.
     """
     try:
         yield
@@ -84,7 +84,7 @@ def named_write_errors(path):
                 f"no space left while writing {path}: free some, then run the same command again"
             ) from error
         folder = os.fspath(epath.Path(path).parent)
-        ours = file.startswith(folder) or f"{folder}/".startswith(f"{file}/")  # not a source that could not be read
+        ours = file.startswith(folder) or f"{folder}/".startswith(f"{file}/")  # not if a source is unreadable
         if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST) and ours:
             raise UserError(f"cannot write {path}: {os.strerror(number)}; choose another folder") from error
         raise

@@ -1,4 +1,4 @@
-"""A loss that is not finite ends a run, before a checkpoint is written of what came out of it."""
+"""Ends a run when its loss is not finite, before a checkpoint of the result is written."""
 
 import math
 
@@ -8,7 +8,7 @@ from facejax.errors import UserError
 
 
 class FiniteLoss:
-    """Looks at the loss of every step, one step late, so that the device never waits for the look.
+    """Checks the loss of every step one step late, so the device never waits for the check.
 
     Args:
       checkpoints: the run's `Checkpoints`, for the message.
@@ -19,7 +19,7 @@ class FiniteLoss:
         self._pending = None
 
     def check_previous(self, step: int, loss: jax.Array) -> None:
-        """Keeps the loss of `step` and checks the one kept before.
+        """Stores the loss of `step` and checks the previous one.
 
         Raises:
           UserError: it is not finite.
@@ -28,7 +28,7 @@ class FiniteLoss:
         self._pending = step, loss
 
     def check_now(self) -> None:
-        """Checks the loss that is kept; before a save, so that no checkpoint holds what came out of a bad step."""
+        """Checks the stored loss; called before a save, so no checkpoint holds the result of a bad step."""
         if self._pending is None:
             return
         (step, loss), self._pending = self._pending, None
@@ -41,6 +41,6 @@ class FiniteLoss:
                 else "no checkpoint yet"
             )
             raise UserError(
-                f"the loss of step {step} is {float(loss)}; {last}; a lower config.optimizer.learning_rate, or "
-                "config.dtype='float32', is what to try first"
+                f"the loss of step {step} is {float(loss)}; {last}; try a lower config.optimizer.learning_rate or "
+                "config.dtype='float32' first"
             )

@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: a command ends within seconds and says so in one line; a training loop saves first.
+"""Ctrl-C and SIGTERM: a command ends within seconds with one line; a training loop saves first.
 
-Standard library only, and nothing that takes long to import: it is there before anything else of a command is.
+Uses only the standard library and imports nothing slow, because a command imports it before anything else.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-GRACE = 2.0  # seconds for the main thread to remove what is half written
+GRACE = 2.0  # seconds for the main thread to remove incomplete files
 
 
 class Guard:
@@ -25,13 +25,13 @@ class Guard:
     worker threads and crashes where one of them is inside XLA. Worker processes are killed.
 
     Args:
-      program: what the line on stderr begins with.
+      program: beginning of the line on stderr.
     """
 
     def __init__(self, program: str):
         self.program = program
         self.cleans_up = False  # whether a KeyboardInterrupt in the main thread arrives where `end` is called
-        self.defer: Callable[[int], None] | None = None  # gets the first signal, in the watching thread, instead
+        self.defer: Callable[[int], None] | None = None  # called with the first signal instead, in the watching thread
         self.received: int | None = None  # the signal that ends the process
         self._ending = threading.Lock()
 
@@ -45,7 +45,7 @@ class Guard:
         self._thread.start()
 
     def uninstall(self) -> None:
-        """Puts the handlers back that were there before."""
+        """Restores the previous handlers."""
         for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup_before)
@@ -53,8 +53,8 @@ class Guard:
         self._thread.join()
 
     def end(self, number: int) -> None:
-        """Kills worker processes, prints the line and ends the process with the status 128 + `number`."""
-        self._ending.acquire()  # for good: one thread ends the process, another one waits here for that
+        """Kills worker processes, prints the line, and ends the process with the status 128 + `number`."""
+        self._ending.acquire()  # never released: one thread ends the process, others wait here
         end_process(128 + number, f"{self.program}: interrupted; the same command resumes from what is finished")
 
     def _interrupt(self, number, frame) -> None:
@@ -64,7 +64,7 @@ class Guard:
         self.received = number
         if not self.cleans_up:
             self.end(number)
-        sys.unraisablehook = threading.excepthook = lambda *_: None  # an interrupted callback is not worth a traceback
+        sys.unraisablehook = threading.excepthook = lambda *_: None  # no traceback for an interrupted callback
         raise KeyboardInterrupt
 
     def _watch(self, reading: int) -> None:
@@ -102,7 +102,7 @@ def guarded(program: str) -> Iterator[None]:
     """Context that Ctrl-C and SIGTERM interrupt; the process ends once it is left, or after `GRACE` seconds.
 
     Args:
-      program: what the line on stderr begins with.
+      program: beginning of the line on stderr.
     """
     global _guard
     if threading.current_thread() is not threading.main_thread():
@@ -116,7 +116,7 @@ def guarded(program: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if _guard.received:  # whatever the exception that came of it: libraries turn it into others
+        if _guard.received:  # whatever the exception: libraries convert it to others
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
             _guard.end(_guard.received)
@@ -128,12 +128,12 @@ def guarded(program: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], int]]:
-    """Context that gives a function `stopped() -> int`: the signal that asked to stop, or 0. A second one ends at once.
+    """Context with a function `stopped() -> int`: the signal received, or 0. A second signal ends the process at once.
 
     With several processes JAX listens to SIGTERM itself and agrees on the step to leave at
     (`Checkpoints.reached_preemption`), so nothing is caught here.
     """
-    import jax  # only here: this module is imported before JAX
+    import jax  # not at the top: this module is imported before JAX
     from absl import logging
 
     if jax.process_count() > 1:
@@ -153,7 +153,7 @@ def stop_signals() -> Iterator[Callable[[], int]]:
             _guard.defer = None
         return
 
-    def note_once(number, frame):  # training was called from Python: what comes next is the caller's
+    def note_once(number, frame):  # training was called from Python, and the caller continues
         for each, handler in before.items():
             signal.signal(each, handler)
         note(number)
@@ -168,9 +168,9 @@ def stop_signals() -> Iterator[Callable[[], int]]:
 
 @contextlib.contextmanager
 def ctrl_c_blocked() -> Iterator[None]:
-    """Context in which this thread starts processes that Ctrl-C does not reach.
+    """Context for starting processes that Ctrl-C does not reach.
 
-    A terminal sends it to all processes of a command; worker processes would answer with a traceback each, and be
+    A terminal sends it to all processes of a command; worker processes would each print a traceback, and be
     missing in the step that is to be finished. Their parent ends them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -181,7 +181,7 @@ def ctrl_c_blocked() -> Iterator[None]:
 
 
 def end_process(status: int, message: str) -> None:
-    """Kills worker processes, writes a line to stderr and ends this process now, from whichever thread."""
+    """Kills worker processes, writes a line to stderr and ends this process now, from any thread."""
     for worker in multiprocessing.active_children():
         worker.kill()
     line = "\n" * os.isatty(2) + message + "\n"  # below a progress bar and the ^C of a terminal

@@ -1,4 +1,4 @@
-"""What a command logs on stderr: our own lines with the time, of the libraries underneath warnings only."""
+"""What a command logs on stderr: our own lines with the time, and warnings of libraries."""
 
 import logging as python_logging
 import os
@@ -9,18 +9,18 @@ from absl import flags, logging
 
 ROOT = pathlib.Path(os.path.abspath(__file__)).parents[1]
 OURS = tuple(f"{ROOT / package}{os.sep}" for package in ("facejax", "data_prep", "experiments", "synthetic_faces"))
-# Warnings of libraries that no user can do anything about.
+# Warnings of libraries that users cannot act on.
 UNIMPORTANT = (
-    "Metadata file does not exist",  # orbax: a part of a checkpoint never has one
-    "Waiting for previous save to complete",  # orbax: checkpoints follow each other quickly in a small run
+    "Metadata file does not exist",  # orbax: one part of a checkpoint never has it
+    "Waiting for previous save to complete",  # orbax: checkpoints are frequent in a small run
 )
 
 
 def worth_logging(record: python_logging.LogRecord) -> bool:
-    """Filter for a handler: all lines of this repository's packages, of other modules warnings that tell something.
+    """Filter for a handler: all lines of this repository's packages, and informative warnings of other modules.
 
-    Which module logs is known by where its file is: absl has one logger for all. Tracebacks of other modules are cut
-    off, as what a library's thread could not do is raised in the main one, and reported there.
+    The logging module is identified by its file, since absl has one logger for all. Tracebacks of other modules are
+    omitted: an error in a library's thread is raised in the main thread, and reported there.
     """
     if os.path.abspath(record.pathname).startswith(OURS):
         return True
@@ -29,10 +29,10 @@ def worth_logging(record: python_logging.LogRecord) -> bool:
 
 
 def log_to_stderr() -> None:
-    """Sends absl's log to stderr as `worth_logging` says, from INFO on; called once, when a command starts."""
-    # Google's clients, which orbax imports where they are installed, announce when they will drop a Python.
+    """Sends absl's log to stderr, filtered by `worth_logging`, from INFO on; called once, when a command starts."""
+    # Google's clients, which orbax imports if installed, announce the end of support for Python versions.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
-    flags.FLAGS.mark_as_parsed()  # absl logs without a warning only then; a command may still parse them
+    flags.FLAGS.mark_as_parsed()  # otherwise absl warns when it logs; a command may still parse them
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()

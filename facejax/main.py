@@ -4,8 +4,8 @@ Example, which renders synthetic faces, trains on them and evaluates, in minutes
 
     python -m facejax.main --config=experiments/fra_r50.py:demo --workdir=workdirs/demo
 
---config names an experiment, here with the argument "demo"; --config.KEY=VALUE, such as --config.epochs=20, changes a
-number of it. The same command resumes a run that was interrupted.
+--config names an experiment, here with the argument "demo"; --config.KEY=VALUE, such as --config.epochs=20, changes one
+of its values. The same command resumes an interrupted run.
 """
 
 import itertools
@@ -24,20 +24,22 @@ from facejax.progress import phase
 
 config_flags.DEFINE_config_file("config", None, "experiment: FILE.py or FILE.py:ARG", lock_config=True)
 flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, logs, pictures, results; a local path or gs://")
-flags.DEFINE_string("coordinator_address", None, "host:port of process 0, where no cluster manager knows it")
-flags.DEFINE_integer("num_processes", None, "how many processes train together, with --coordinator_address")
-flags.DEFINE_integer("process_id", None, "which of them this one is, from 0, with --coordinator_address")
+flags.DEFINE_string("coordinator_address", None, "host:port of process 0, if no cluster manager provides it")
+flags.DEFINE_integer("num_processes", None, "number of processes that train together, with --coordinator_address")
+flags.DEFINE_integer("process_id", None, "number of this process, from 0, with --coordinator_address")
 flags.DEFINE_integer("coordinator_timeout", 300, "seconds to wait for the other processes")
 flags.DEFINE_bool("helpconfig", False, "list the keys of a config with type, range and meaning, then exit")
 flags.DEFINE_bool(
-    "compilation_cache", True, "load what earlier runs compiled: from JAX_COMPILATION_CACHE_DIR or your cache folder"
+    "compilation_cache",
+    True,
+    "reuse compiled programs, from JAX_COMPILATION_CACHE_DIR or your cache folder",
 )
-flags.DEFINE_bool("log_all_metrics", False, "log all metrics of a step, which TensorBoard has in any case")
+flags.DEFINE_bool("log_all_metrics", False, "log all metrics of a step, not only to TensorBoard")
 FLAGS = flags.FLAGS
 
 
 def parse_flags(argv):
-    """Parses the command line; what is wrong with it is a UserError of one line.
+    """Parses the command line; errors are UserErrors of one line.
 
     Raises:
       SystemExit: with status 0, after the help.
@@ -48,16 +50,16 @@ def parse_flags(argv):
     try:
         rest = FLAGS(argv)
         config = FLAGS["config"].value
-        hasattr(config, "keys")  # what stands for a file that is not there raises on first use
+        hasattr(config, "keys")  # the placeholder for a missing file raises on first use
     except UserError:
         raise
-    except Exception as error:  # whatever a config file does
+    except Exception as error:  # a config file may raise anything
         raise UserError(_parse_failure(_config_argument(argv), error)) from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: flags look like --config=FILE --workdir=DIR")
     named = _config_argument(argv)
     if FLAGS.helpconfig:
-        from facejax.config_schema.description import describe, describe_all  # all methods, and JAX with them
+        from facejax.config_schema.description import describe, describe_all  # imports all methods, and JAX
 
         print(describe_all() if named is None else describe(_config_dict(named, config)), end="")
         sys.exit(0)
@@ -69,7 +71,7 @@ def parse_flags(argv):
 
 
 def _config_argument(argv) -> str | None:
-    """What follows `--config`, or None; the flag's own value is what the file makes of it."""
+    """The text after `--config`, or None; the flag's value is the config itself."""
     for argument, following in itertools.zip_longest(argv[1:], argv[2:]):
         flag, equals, value = argument.lstrip("-").partition("=")
         if flag == "config" and argument.startswith("-"):
@@ -92,22 +94,22 @@ def _config_dict(named: str, config) -> ml_collections.ConfigDict:
 
 
 def _parse_failure(named: str | None, error: Exception) -> str:
-    """One line for what went wrong while the command line, and with it the config file, was read."""
-    text = str(error.args[0]) if error.args else str(error)  # a KeyError's own text would be quoted once more
+    """One line for an error while the command line and the config file were read."""
+    text = str(error.args[0]) if error.args else str(error)  # the text of a KeyError would be quoted twice
     if not named:
         return text if named is None else _left_out("config", named)
     file, where = named.split(":")[0], f"--config={named}"
     if "Failed loading config file" in text:
-        return f"{where}: there is no file {file}; the experiments that exist are in experiments/"
+        return f"{where}: there is no file {file}; experiments/ has the existing ones"
     cause = error
     while "Error whilst parsing config file" in str(cause) and cause.__context__:
-        cause = cause.__context__  # what the file raised, before ml_collections and absl wrapped it
+        cause = cause.__context__  # the error of the file, which ml_collections and absl wrapped
     if isinstance(cause, SyntaxError):
         return f"{where}: {cause.filename}, line {cause.lineno}: {cause.msg}"
     if str(cause).endswith("has no attribute 'get_config'"):
         return f"{where}: {file} has no function get_config(arg=None) that returns the config"
     lines = [line for path, line in _places(cause) if os.path.realpath(path) == os.path.realpath(file)]
-    if lines and not isinstance(cause, ValueError):  # which is how an experiment refuses its argument
+    if lines and not isinstance(cause, ValueError):  # with which an experiment rejects its argument
         return f"{where}: {file}, line {lines[-1]}: {type(cause).__name__}: {cause}"
     if cause is not error or lines:
         return f"{where}: {cause}"
@@ -118,7 +120,7 @@ def _parse_failure(named: str | None, error: Exception) -> str:
 
 
 def _places(error: Exception) -> list[tuple[str, int]]:
-    """File and line of every frame that the error passed, the innermost last."""
+    """File and line of every frame of the error, the innermost last."""
     return [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
 
 
@@ -126,7 +128,7 @@ def run(_) -> None:
     """Trains as `--config` says, in `--workdir`."""
     if FLAGS.log_all_metrics:
         logging.set_verbosity(logging.DEBUG)
-    with phase("Importing JAX"):  # only now: a mistyped flag is reported without waiting for it
+    with phase("Importing JAX"):  # late, so a mistyped flag is reported without waiting for it
         from facejax import cluster, compilation_cache, train
         from facejax.data.tfrecord import CorruptRecord
 
@@ -135,7 +137,7 @@ def run(_) -> None:
     try:
         train.train(FLAGS.config, FLAGS.workdir)
     except CorruptRecord as error:
-        raise UserError(f"{error}; --config.data.skip_corrupt=True leaves damaged records out") from error
+        raise UserError(f"{error}; --config.data.skip_corrupt=True skips damaged records") from error
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Checksums of the files in a folder, in a manifest within it: whether the folder is still what was written."""
+"""Checksums of the files in a folder, in a manifest that shows whether the folder is unchanged."""
 
 import concurrent.futures
 import json
@@ -10,13 +10,13 @@ from facejax.files import write_json
 
 NAME = "manifest.json"
 CHUNK = 2**22  # bytes read at a time
-THREADS = 8  # files read at a time, which a bucket or a network disk is quicker for
+THREADS = 8  # files read at the same time, which is faster for buckets and network disks
 
 
 def write(folder) -> None:
     """Writes `folder/manifest.json`: size and CRC32C of every file in the subfolders.
 
-    Files next to the manifest are left out: orbax still writes to its own there when a checkpoint is otherwise done.
+    Files next to the manifest are excluded: orbax still writes its own there when a checkpoint is otherwise complete.
 
     Raises:
       UserError: no space is left, or the folder cannot be written.
@@ -32,9 +32,9 @@ def write(folder) -> None:
 
 
 def find_damage(folder) -> str | None:
-    """What is wrong with a folder that has to hold what its manifest says; None if nothing is.
+    """What is wrong with a folder that must match its manifest, or None.
 
-    Files that the manifest does not list may lie there too.
+    Files that the manifest does not list are ignored.
 
     Returns:
       A clause for a message, such as "state/_METADATA is missing".
@@ -68,7 +68,7 @@ def _find_damage(folder, name: str, size, crc) -> str | None:
         return None if f"{_size_and_sum(file)[1]:08x}" == crc else f"the checksum of {name} differs"
     except (FileNotFoundError, NotADirectoryError):
         return f"{name} is missing"
-    except (OSError, ValueError) as error:  # an unreadable sector or folder; a name that no file can have
+    except (OSError, ValueError) as error:  # an unreadable sector or folder; an impossible file name
         return f"{name} cannot be read ({error})"
 
 

@@ -1,4 +1,4 @@
-"""What the methods need beyond optax, from its parts: LARS with rules for what it leaves out, Adam that takes turns."""
+"""Optimizers beyond optax, built from its parts: LARS with exclusion rules, Adam for losses that alternate."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from facejax.sharding import path_name
 def official(path: str) -> bool:
     """Rule of the official FRA code: backbone norms and every bias, but not the norm scales elsewhere.
 
-    There the test is whether a PyTorch name contains `bn`, `downsample.1` or `bias`; our paths answer alike, since
-    only the norms of the backbone have `bn` in their names.
+    There the test is whether a PyTorch name contains `bn`, `downsample.1` or `bias`; our paths give the same result,
+    since only the norms of the backbone have `bn` in their names.
     """
     return "bn" in path or "bias" in path
 
@@ -70,13 +70,13 @@ def lars(
     """Layer-wise adaptive rate scaling; the momentum buffer sums steps that contain the learning rate.
 
     Args:
-      learning_rate: rate, or a schedule of the step.
+      learning_rate: rate, or a schedule over the steps.
       momentum: decay of the momentum buffer.
       weight_decay: L2 decay, for adapted parameters only.
       trust_coefficient: eta of the paper.
-      exclude: key of `EXCLUSIONS`; parameters under it get `learning_rate * g`, without decay.
+      exclude: a key of `EXCLUSIONS`; excluded parameters get `learning_rate * g`, without decay.
 
-    Example:
+    Examples:
       >>> optimizer = lars(0.1, exclude="bias_and_norm")
       >>> state = optimizer.init({"kernel": jnp.ones((2, 2)), "bias": jnp.zeros(2)})
     """
@@ -91,12 +91,12 @@ def lars(
 
 
 def by_part(optimizers: Mapping[str, optax.GradientTransformation]) -> optax.GradientTransformation:
-    """An optimiser for each part of the parameters, an entry of their outermost dict; other parts stay as they are.
+    """An optimizer for each part of the parameters, an entry of their outermost dict; other parts do not change.
 
     Raises:
       ValueError: the parameters lack a part, at `init` and `update`.
 
-    Example:
+    Examples:
       >>> optimizer = by_part({"head": optax.sgd(0.1)})
       >>> params = {"backbone": jnp.ones(1), "head": jnp.ones(1)}
       >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
@@ -117,10 +117,10 @@ WITHOUT_GRADIENT = ("skip", "decay")
 
 @dataclasses.dataclass(frozen=True)
 class PartwiseAdam:
-    """Adam for losses that take turns, each of which has gradients for some parts of the parameters only.
+    """Adam for alternating losses, each of which has gradients for some parts of the parameters only.
 
-    The parts are the entries of the parameters' outermost dict. Each has its own moments and step count, as if PyTorch
-    held one Adam over all of them. Decay is added to the gradient (Kingma & Ba, arXiv:1412.6980, with L2), not
+    The parts are the entries of the parameters' outermost dict. Each has its own moments and step count, as in
+    one PyTorch Adam over all of them. Decay is added to the gradient (Kingma & Ba, arXiv:1412.6980, with L2), not
     decoupled.
 
     Attributes:
@@ -128,11 +128,11 @@ class PartwiseAdam:
       b1: decay of the first moment.
       b2: decay of the second moment.
       eps: added to the root of the second moment.
-      without_gradient: what happens to a part that has no gradient this time: "skip" leaves it, its moments and its
-        count alone (PyTorch 2); "decay" takes its gradient for zero, once it had one (PyTorch 1, where `zero_grad`
-        fills in zeros), so that its momentum and the decay move it.
+      without_gradient: what happens to a part without a gradient in a step: "skip" leaves it, its moments and its count
+        unchanged (PyTorch 2); "decay" treats its gradient as zero once it has had one (PyTorch 1, where `zero_grad`
+        fills in zeros), so momentum and decay still change it.
 
-    Example:
+    Examples:
       >>> params = {"trunk": jnp.ones(2), "head": jnp.ones(2)}
       >>> optimizer = PartwiseAdam(weight_decay=1e-3)
       >>> state = optimizer.init(params)
@@ -168,7 +168,7 @@ class PartwiseAdam:
 
         Args:
           gradients: of some of the parts.
-          state: as `init` or the last update gave it.
+          state: from `init` or the previous update.
           params: all parts.
           learning_rate: a scalar.
 

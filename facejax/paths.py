@@ -1,4 +1,4 @@
-"""Paths as a user writes them: local ones become absolute, URLs stay URLs."""
+"""Paths as users write them: local ones become absolute, URLs stay URLs."""
 
 import importlib.util
 import os
@@ -9,15 +9,15 @@ from etils import epath
 
 from facejax.errors import UserError
 
-# Scheme -> the package through which epath reads and writes it.
+# Scheme -> the package that epath uses for it.
 FILE_SYSTEMS = {"gs": "gcsfs", "s3": "s3fs"}
 CHECKPOINT_FILE_SYSTEMS = ("gs",)  # those that Orbax writes to
 
-_CLIENTS = (*FILE_SYSTEMS.values(), "aiohttp", "botocore", "google")  # packages with errors of their own
+_CLIENTS = (*FILE_SYSTEMS.values(), "aiohttp", "botocore", "google")  # packages that raise their own errors
 
-os.environ.setdefault("EPATH_USE_TF", "false")  # epath would prefer TensorFlow, where somebody has installed it
+os.environ.setdefault("EPATH_USE_TF", "false")  # otherwise epath prefers TensorFlow if it is installed
 for _scheme in FILE_SYSTEMS:
-    # A cached listing hides what other processes write.
+    # A cached listing would hide files of other processes.
     fsspec.config.conf.setdefault(_scheme, {}).setdefault("use_listings_cache", False)
 
 
@@ -27,19 +27,19 @@ def is_url(path: epath.PathLike) -> bool:
 
 
 def resolve(path: epath.PathLike, key: str = "") -> epath.Path:
-    """What a user wrote as an `epath.Path`: a URL as it is, a local path absolute, `~` expanded.
+    """A user's path as an `epath.Path`: a URL unchanged, a local path absolute, `~` expanded.
 
-    A URL is looked up once, so that a wrong bucket, missing credentials or a missing network are reported at once.
+    A URL is accessed once, so a wrong bucket, missing credentials or a missing network are reported immediately.
 
     Args:
       path: a relative or an absolute path, or a URL.
-      key: the flag or the config key that it was given as, for errors: `--workdir`.
+      key: the flag or config key that named it, for errors: `--workdir`.
 
     Raises:
-      UserError: the URL is malformed, its file system is none that facejax knows, the package for it is not installed,
-        or it cannot be reached.
+      UserError: the URL is malformed, its scheme is not supported, the package for it is not installed, or it cannot be
+        reached.
 
-    Example:
+    Examples:
       >>> resolve("/data/../faces")
       PosixGPath('/faces')
     """
@@ -59,7 +59,7 @@ def resolve(path: epath.PathLike, key: str = "") -> epath.Path:
     url = epath.Path(text)
     try:
         url.exists()
-    except Exception as error:  # each client has its own
+    except Exception as error:  # each client raises its own errors
         raise UserError(
             f"{given} cannot be reached: {reason(error)}; check the bucket's name and your credentials"
         ) from error
@@ -67,7 +67,7 @@ def resolve(path: epath.PathLike, key: str = "") -> epath.Path:
 
 
 def is_client_error(error: Exception) -> bool:
-    """Whether it is the client of a file system at a URL that raised an error, and not a mistake in the program."""
+    """Whether an error comes from the client of a file system at a URL, not from a mistake in the program."""
     module = type(error).__module__.partition(".")[0]
     statuses = ("PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE")  # TensorStore's are ValueErrors
     return isinstance(error, OSError) or module in _CLIENTS or any(status in str(error) for status in statuses)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from facejax.files import write_atomically
 
-# Okabe and Ito's palette, told apart by colour-blind people too; grey in the place of its black.
+# Okabe and Ito's palette, which colour-blind people can distinguish; with grey instead of black.
 PALETTE = np.array(
     [
         (230, 159, 0),  # orange
@@ -26,16 +26,16 @@ PALETTE = np.array(
     ],
     np.float32,
 )
-OPACITY = 0.75  # of a region that is certain: the face stays visible
-LEGIBLE = 96  # pixels across a face, at least
+OPACITY = 0.75  # of a region that is certain, so the face stays visible
+LEGIBLE = 96  # minimum side of a face, pixels
 INK = (40, 40, 40)
 Color = tuple[float, float, float]  # red, green and blue, 0 to 255
 
 
 def region_colors(count: int) -> np.ndarray:
-    """Distinct colours for regions, float32 [count, 3] in 0..255: the palette, then paler and darker rounds of it.
+    """Distinct colours for regions, float32 [count, 3] in 0..255: the palette, then paler and darker versions of it.
 
-    Example:
+    Examples:
       >>> region_colors(2)
       array([[230., 159.,   0.],
              [ 86., 180., 233.]], dtype=float32)
@@ -52,14 +52,14 @@ def enlarge(images, factor: int):
 
 
 def overlay_regions(images, heatmaps) -> jax.Array:
-    """Lays the most probable region of each place over the image, in its colour, the more opaque the more certain.
+    """Draws the most probable region of each pixel over the image in its colour, more opaque where it is more certain.
 
     The heatmaps are enlarged bilinearly and scaled so that they sum to 1 over the regions. Confidence runs from 0 (all
-    regions equally probable: the bare image) to 1 (one region only: `OPACITY`). NumPy arrays and jit both do.
+    regions equally probable: the bare image) to 1 (one region only: `OPACITY`). Works with NumPy arrays and under jit.
 
     Args:
       images: uint8 [N, H, W, 3].
-      heatmaps: [N, Q, h, w], not negative; region q has colour q of `region_colors`.
+      heatmaps: [N, Q, h, w], non-negative; region q has colour q of `region_colors`.
 
     Returns:
       uint8 [N, H, W, 3].
@@ -76,15 +76,15 @@ def overlay_regions(images, heatmaps) -> jax.Array:
 
 
 class Caption(NamedTuple):
-    """What explains a picture that a method draws of each face."""
+    """Explanations of a picture that is drawn of each face."""
 
-    label: str = ""  # over a row with a square for each face: what it shows
-    columns: tuple[str, ...] = ()  # over strips of several squares for each face: what each square is
-    legend: tuple[tuple[str, Color], ...] = ()  # what the colours mean
+    label: str = ""  # above a row with a square for each face: what it shows
+    columns: tuple[str, ...] = ()  # above strips of several squares for each face: what each square shows
+    legend: tuple[tuple[str, Color], ...] = ()  # meaning of the colours
 
 
 def legible(rows: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Rows of images, each enlarged by a whole number to about the size of the largest, and to `LEGIBLE` at least.
+    """Rows of images, each enlarged by an integer factor to about the size of the largest, and at least to `LEGIBLE`.
 
     Args:
       rows: arrays [N, h, w, 3].
@@ -103,15 +103,15 @@ def sheet(
     legend: Sequence[tuple[str, Color]] = (),
     gutter: int = 4,
 ) -> np.ndarray:
-    """A contact sheet: rows of images on white, with gutters. Text goes on in a new line where it is too long.
+    """A contact sheet: rows of images on white, with gutters. Long texts are wrapped.
 
     Args:
       rows: rows of uint8 images [h, w, 3] (an array [N, h, w, 3] is a row). Cells are as large as the largest image;
-        smaller ones stand in the middle. Rows may differ in length.
-      labels: texts, one over each row.
-      columns: texts, one over each column.
-      captions: rows of texts, one under each image.
-      legend: names and colours (0 to 255), at the foot of the sheet.
+        smaller ones are centred. Rows may differ in length.
+      labels: texts, one above each row.
+      columns: texts, one above each column.
+      captions: rows of texts, one below each image.
+      legend: names and colours (0 to 255), at the bottom of the sheet.
       gutter: pixels between cells and around them.
 
     Returns:
@@ -160,9 +160,9 @@ def sheet(
 
 
 def write_png(path, image: np.ndarray) -> None:
-    """Writes uint8 [H, W, 3] (RGB) as PNG; whoever reads sees the old file or the new one, never a part.
+    """Writes uint8 [H, W, 3] (RGB) as PNG; readers see the complete old file or the complete new one.
 
-    Folders on the way are made. `path` may be a URL.
+    Missing folders are created. `path` may be a URL.
 
     Raises:
       UserError: the file cannot be written.
@@ -175,14 +175,14 @@ def write_png(path, image: np.ndarray) -> None:
 
 
 def _wrapped(text: str, font, width: int) -> list[str]:
-    """Lines that fit, broken between words where that is possible."""
+    """Lines that fit, broken between words where possible."""
     lines, line = [], ""
     for word in text.split():
         longer = f"{line} {word}".strip()
         if line and font.getlength(longer) > width:
             lines.append(line)
             longer = word
-        while len(longer) > 1 and font.getlength(longer) > width:  # one word
+        while len(longer) > 1 and font.getlength(longer) > width:  # a single word
             fits = max(1, next(n for n in range(len(longer), -1, -1) if font.getlength(longer[:n]) <= width))
             lines.append(longer[:fits])
             longer = longer[fits:]
@@ -204,7 +204,7 @@ def _text(page: int, font, cells, *, centre: bool = False) -> np.ndarray:
 
 
 def _legend(page: int, font, entries, gutter: int) -> np.ndarray:
-    """A strip `page` pixels wide: a square of each colour and its name, in as many lines as it takes."""
+    """A strip `page` pixels wide: a square of each colour and its name, in as many lines as needed."""
     size, step = font.getmetrics()[0], sum(font.getmetrics()) + 2
     places, x, y = [], gutter, 0
     for name, _ in entries:

@@ -34,7 +34,7 @@ class Preprocessing:
       std: of each channel, divided by after that.
       channel_order: of the network's input; images are RGB whatever it says.
 
-    Example:
+    Examples:
       >>> preprocessing = Preprocessing(size=4, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
       >>> square = preprocessing.fit_to_square(np.full((6, 8, 3), 255, np.uint8))
       >>> square.shape, float(preprocessing.normalize(square[None]).max())

@@ -1,4 +1,4 @@
-"""What one of several processes decides for all."""
+"""Decisions that one of several processes makes for all."""
 
 import json
 from collections.abc import Callable
@@ -14,10 +14,10 @@ def decided_by_first(function: Callable):
     """Calls a function on process 0; every process returns its result, or raises its UserError.
 
     Args:
-      function: takes nothing, returns what JSON can hold.
+      function: takes no arguments and returns a JSON value.
 
     Raises:
-      UserError: the function raised one; on the other processes, that it failed in any way.
+      UserError: the function raised one; on the other processes, it failed in any way.
     """
     if jax.process_count() == 1:
         return function()

@@ -1,8 +1,8 @@
-"""How many processors there are for this process."""
+"""The number of processors for this process."""
 
 import os
 
 
 def count() -> int:
-    """Processors that this process may use; where the system does not tell (macOS), all of the machine's."""
+    """Number of processors that this process may use; all of the machine's where the system does not say (macOS)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,6 @@
-"""No long silence: a phase is logged when it begins and, for as long as it lasts, every few seconds.
+"""Progress of phases: each is logged when it begins and every few seconds while it lasts.
 
-Imports nothing that takes long: the import of JAX is a phase itself.
+Imports nothing slow: the import of JAX is itself a phase.
 """
 
 import contextlib
@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from absl import logging
 
 INTERVAL = 4.0  # seconds
-ERASE = "\r\x1b[K"  # has a terminal write the line anew
+ERASE = "\r\x1b[K"  # makes a terminal rewrite the line
 
 
 @contextlib.contextmanager
 def phase(name: str) -> Iterator[None]:
     """Context that logs `name ...`, then `name: still running after 4 s` and so on, then how long it took.
 
-    A phase that ends before the first of these lines has one line only. On a terminal each of them replaces the one
-    before. They come from a thread of their own, so that XLA, which compiles for minutes, does not hold them back.
+    A phase that ends before the first of these has a single line. On a terminal each line replaces the previous one. A
+    separate thread writes them, so XLA, which may compile for minutes, does not delay them.
 
     Args:
-      name: what happens, such as "Compiling the train step".
+      name: of the phase, such as "Compiling the train step".
     """
     began, over = time.monotonic(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: a progress line, TensorBoard files, pictures, and its record in the workdir."""
+"""Output of a run: progress lines, TensorBoard files, pictures, and its description in the workdir."""
 
 import contextlib
 import importlib.metadata
@@ -20,7 +20,7 @@ from facejax.pictures import write_png
 from facejax.progress import INTERVAL, phase
 
 PACKAGES = ("facejax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tensorflow-datasets")
-# What may differ when a run goes on: nothing here changes what is learned.
+# May differ when a run resumes, because it does not affect the result.
 MAY_CHANGE = (
     "log_every_steps",
     "checkpoint",
@@ -33,23 +33,23 @@ MAY_CHANGE = (
 )
 UPLOAD_SECONDS = 60  # between copies of TensorBoard's files to a URL
 MAY_CHANGE_IN_DATA = ("num_workers", "skip_corrupt")
-LEFT_BEHIND = ("evaluations", "pictures", "tensorboard")  # by a run that ended before its first checkpoint
+LEFT_BEHIND = ("evaluations", "pictures", "tensorboard")  # folders of a run that ended before its first checkpoint
 
 
 def has_checkpoint(workdir) -> bool:
-    """Whether a run has saved a complete checkpoint in the workdir, whole or damaged."""
+    """Whether a run has saved a complete checkpoint in the workdir, intact or damaged."""
     return any(path.name.isdigit() for path in (epath.Path(workdir) / "checkpoints").glob("*"))
 
 
 def check_workdir(workdir, config) -> str:
-    """Whether a run of this config may have the workdir; writes nothing.
+    """Checks that a run of this config may use the workdir, without writing anything.
 
     Returns:
-      How an earlier run there, which left no checkpoint, differs from this one; empty if nothing is in the way.
+      How the config of an earlier run there, which left no checkpoint, differs from this one; empty if it does not.
 
     Raises:
-      UserError: the workdir holds checkpoints of another config, or such that nobody can tell the config of; its
-        config.json is damaged or not of a run.
+      UserError: the workdir holds checkpoints of another or of an unknown config; its config.json is damaged or not of
+        a run.
     """
     workdir = epath.Path(workdir)
     file, begun = workdir / "config.json", has_checkpoint(workdir)
@@ -76,7 +76,7 @@ def check_workdir(workdir, config) -> str:
 
 
 def claim_workdir(workdir, config) -> None:
-    """Writes config and versions into the workdir; clears what a run of another config left there without a checkpoint.
+    """Writes config and versions into the workdir; removes output of another config's run that left no checkpoint.
 
     Raises:
       UserError: see `check_workdir`.
@@ -84,7 +84,7 @@ def claim_workdir(workdir, config) -> None:
     workdir, differences = epath.Path(workdir), check_workdir(workdir, config)
     if jax.process_index() == 0:
         if differences:
-            logging.info("%s held another config's run without a checkpoint (%s): it is replaced", workdir, differences)
+            logging.info("%s held another config's run without a checkpoint (%s): replacing it", workdir, differences)
             for name in LEFT_BEHIND:
                 if (workdir / name).exists():
                     (workdir / name).rmtree()
@@ -118,14 +118,14 @@ def _differences(old, new, prefix=""):
 
 
 class Reporter:
-    """Writes what process 0 has to tell; on the other processes it does nothing.
+    """Writes the output of process 0; does nothing on the other processes.
 
-    TensorBoard's files grow, which objects in a bucket cannot: for a workdir at a URL they are written to a local
-    temporary folder and copied from time to time.
+    Objects in a bucket cannot grow, as TensorBoard's files do: for a workdir at a URL they are written to a local
+    temporary folder and copied regularly.
 
     Args:
       workdir: folder of the run.
-      first_step: step that the run goes on from; what TensorBoard has beyond it is hidden.
+      first_step: step from which the run continues; TensorBoard's later entries are hidden.
     """
 
     def __init__(self, workdir, first_step: int):
@@ -138,7 +138,7 @@ class Reporter:
             self._uploaded = time.monotonic()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Numbers to TensorBoard."""
+        """Writes numbers to TensorBoard."""
         if self._active:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
@@ -147,13 +147,13 @@ class Reporter:
                 self._upload()
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """An image, uint8 [H, W, 3], to TensorBoard and to `pictures/step_STEP_NAME.png`."""
+        """Writes an image, uint8 [H, W, 3], to TensorBoard and to `pictures/step_STEP_NAME.png`."""
         if self._active:
             self._board.add_image(name, image, step, dataformats="HWC")
             write_png(self._workdir / "pictures" / f"step_{step:08d}_{name}.png", image)
 
     def parameters(self, params) -> None:
-        """The table of the parameters to `parameters.txt`, their number to the log."""
+        """Writes the table of the parameters to `parameters.txt`, and logs their number."""
         if self._active:
             write_atomically(self._workdir / "parameters.txt", parameter_table(params) + "\n")
             logging.info("%s parameters; see parameters.txt", f"{sum(p.size for p in jax.tree.leaves(params)):,}")
@@ -175,7 +175,7 @@ def parameter_table(params) -> str:
     """Plain text: path, shape, type and size of every parameter, aligned, and their number below.
 
     Args:
-      params: pytree of arrays, or of anything with a shape, a dtype and a size.
+      params: pytree of objects with a shape, a dtype and a size.
     """
     rows = [("parameter", "shape", "type", "size")]
     total = 0
@@ -193,9 +193,9 @@ class StepLog:
 
     Args:
       reporter: the run's.
-      steps: from the number of steps already taken up to the total.
-      batch_size: images a step.
-      every: steps from one line to the next; there is one more where nothing was logged for a while.
+      steps: range from the number of steps already taken to the total.
+      batch_size: images per step.
+      every: steps from one line to the next; additional lines are logged after a long silence.
     """
 
     def __init__(self, reporter: Reporter, steps: range, batch_size: int, *, every: int):
@@ -205,7 +205,7 @@ class StepLog:
 
     @contextlib.contextmanager
     def waiting_for_data(self):
-        """Context in which the step waits for its batch; the first one is a phase of its own."""
+        """Context in which a step waits for its batch; the first one is logged as a phase."""
         began = time.perf_counter()
         with contextlib.nullcontext() if self._begun else phase("Reading the first batch"):
             yield
@@ -214,7 +214,7 @@ class StepLog:
 
     @contextlib.contextmanager
     def paused(self):
-        """Context that rates leave out, such as an evaluation."""
+        """Context that is excluded from the rates, such as an evaluation."""
         began = time.perf_counter()
         yield
         self._time += time.perf_counter() - began
@@ -231,7 +231,7 @@ class StepLog:
             logging.debug(metrics_line(step, numbers | rates))
 
     def _rates(self, step: int) -> dict[str, float]:
-        """Images a second, seconds a step, fraction of the time spent waiting for data, seconds left."""
+        """Images per second, seconds per step, fraction of the time spent waiting for data, seconds left."""
         now = time.perf_counter()
         seconds, steps = max(now - self._time, 1e-9), max(step - self._step, 1)
         rates = {
@@ -253,12 +253,12 @@ def progress_line(step: int, total_steps: int, loss: float, rates: dict[str, flo
 
 
 def metrics_line(step: int, metrics: dict[str, float]) -> str:
-    """`step 120: base 4.103  instance 3.2  ...`, in the order of the names."""
+    """`step 120: base 4.103  instance 3.2  ...`, sorted by name."""
     return f"step {step}: " + "  ".join(f"{name} {metrics[name]:.4g}" for name in sorted(metrics))
 
 
 def where_to_look(workdir) -> str:
-    """Plain text: where a run has left what, and what to do next."""
+    """Plain text: where to find the output of a run, and what to do next."""
     workdir = epath.Path(workdir)
     lines = [
         ("results", workdir / "results.json"),
@@ -283,7 +283,7 @@ def profiling(steps, workdir):
     """Context that gives a function `profile(step)`, to be called before each step.
 
     Args:
-      steps: (first, last), which are traced into `workdir/profile` for TensorBoard or Perfetto; empty for none.
+      steps: (first, last), which are traced into `workdir/profile` for TensorBoard or Perfetto; empty: none.
       workdir: folder of the run.
     """
     target, running = epath.Path(workdir) / "profile", False

@@ -13,7 +13,7 @@ def warmup_cosine(peak: float, *, warmup_epochs: int, epochs: int, steps_per_epo
     Step i (0-based) of the warm-up has peak * (i + 1) / (number of warm-up steps); epoch e after it has
     peak * (1 + cos(pi (e - warmup_epochs) / (epochs - warmup_epochs))) / 2. The last epoch is therefore above 0.
 
-    Example:
+    Examples:
       >>> rate = warmup_cosine(1.0, warmup_epochs=1, epochs=3, steps_per_epoch=4)
       >>> [round(float(rate(step)), 3) for step in (0, 3, 4, 7, 8)]
       [0.25, 1.0, 1.0, 1.0, 0.5]
@@ -32,7 +32,7 @@ def warmup_cosine(peak: float, *, warmup_epochs: int, epochs: int, steps_per_epo
 def warmup_cosine_to(peak: float, end: float, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
     """Linear from 0 to `peak`, which the last step of the warm-up has, then a cosine by iteration to `end` (DINO).
 
-    Example:
+    Examples:
       >>> rate = warmup_cosine_to(1.0, 0.0, warmup_steps=3, total_steps=7)
       >>> [round(float(rate(step)), 3) for step in (0, 1, 2, 3, 5)]
       [0.0, 0.5, 1.0, 1.0, 0.5]
@@ -47,7 +47,7 @@ def warmup_into_cosine(peak: float, end: float, *, warmup_steps: int, total_step
     Step i has peak * i / W up to W, the number of warm-up steps, where the cosine begins that would reach `end` a step
     after the last.
 
-    Example:
+    Examples:
       >>> rate = warmup_into_cosine(1.0, 0.0, warmup_steps=2, total_steps=6)
       >>> [round(float(rate(step)), 3) for step in range(6)]
       [0.0, 0.5, 1.0, 0.854, 0.5, 0.146]
@@ -62,7 +62,7 @@ def warmup_then_cosine(peak: float, end: float, *, warmup_steps: int, total_step
     Step i has peak * i / W up to W, the number of warm-up steps; then the cosine begins at `peak` once more and would
     reach `end` a step after the last: PyTorch's `CosineAnnealingLR` behind a `GradualWarmupScheduler`.
 
-    Example:
+    Examples:
       >>> rate = warmup_then_cosine(1.0, 0.0, warmup_steps=2, total_steps=6)
       >>> [round(float(rate(step)), 3) for step in range(6)]
       [0.0, 0.5, 1.0, 1.0, 0.854, 0.5]
@@ -86,7 +86,7 @@ def _rising_then(falling: optax.Schedule, start: int, peak: float, *, rising_ste
 def linear_by_epoch(start: float, end: float, *, epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """Linear from `start` in the first epoch to `end` in the last of `epochs`, constant within an epoch and afterwards.
 
-    Example:
+    Examples:
       >>> temperature = linear_by_epoch(0.07, 0.04, epochs=3, steps_per_epoch=2)
       >>> [round(float(temperature(step)), 3) for step in (0, 1, 2, 4, 9)]
       [0.07, 0.07, 0.055, 0.04, 0.04]
@@ -102,7 +102,7 @@ def linear_by_epoch(start: float, end: float, *, epochs: int, steps_per_epoch: i
 def cosine(start: float, end: float, *, total_steps: int) -> optax.Schedule:
     """From `start` at step 0 along half a cosine to `end`, which the step after the last has.
 
-    Example:
+    Examples:
       >>> decay = cosine(0.04, 0.4, total_steps=10)
       >>> [round(float(decay(step)), 3) for step in (0, 5, 10)]
       [0.04, 0.22, 0.4]
@@ -118,7 +118,7 @@ def cosine(start: float, end: float, *, total_steps: int) -> optax.Schedule:
 def cosine_momentum(base: float, *, total_steps: int) -> optax.Schedule:
     """Momentum of a target network: `base` at step 0, rising to 1 along half a cosine (BYOL, appendix J).
 
-    Example:
+    Examples:
       >>> momentum = cosine_momentum(0.996, total_steps=10)
       >>> [round(float(momentum(step)), 4) for step in (0, 5, 10)]
       [0.996, 0.998, 1.0]

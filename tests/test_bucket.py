@@ -60,7 +60,7 @@ def test_interrupted_conversion_resumes_and_leaves_the_same_bytes_as_on_a_disk(b
     assert 0 < len(finished) < 10
     with pytest.raises(UserError, match=f"{OUT} holds no data set"):
         records.open_split(OUT, "train")
-    with pytest.raises(UserError, match=f"{OUT} holds other files, or what another conversion left"):
+    with pytest.raises(UserError, match=f"{OUT} holds other files or another unfinished conversion"):
         write(OUT, Examples(41), file_format=file_format)
 
     write(OUT, Examples(40), file_format=file_format)

@@ -191,8 +191,8 @@ def test_a_damaged_checkpoint_is_named_and_set_aside_for_the_one_before(workdir,
     damage(workdir / "checkpoints" / "50")
     with caplog.at_level(logging.WARNING):
         reopened(workdir, 40)
-    (line,) = [record.getMessage() for record in caplog.records if "set aside" in record.getMessage()]
-    assert re.search(rf"checkpoints/50 is damaged \({told}.*set aside as 50.damaged; .* step 40", line), line
+    (line,) = [record.getMessage() for record in caplog.records if "renamed to" in record.getMessage()]
+    assert re.search(rf"checkpoints/50 is damaged \({told}.*renamed to 50.damaged; .* step 40", line), line
     # The step can be saved again, and damaged again.
     for aside in ("50.damaged", "50.damaged-2"):
         assert os.path.lexists(workdir / "checkpoints" / aside)
@@ -209,7 +209,7 @@ def test_no_whole_checkpoint_is_one_error_and_nothing_is_renamed(workdir):
     data_file(folder / "40").unlink()
     (folder / "50" / "manifest.json").unlink()
     with pytest.raises(
-        UserError, match=r"no checkpoint in \S+ is whole: 50: manifest.json is missing; 40: state/\S+ is"
+        UserError, match=r"no checkpoint in \S+ is intact: 50: manifest.json is missing; 40: state/\S+ is"
     ):
         checkpoints.Checkpoints(workdir)
     assert sorted(path.name for path in folder.iterdir()) == ["40", "50"]
@@ -241,7 +241,7 @@ def test_what_only_orbax_notes_down_is_not_needed(workdir):
 
 def test_what_orbax_cannot_read_is_one_error(workdir):
     (workdir / "checkpoints" / "50" / "state" / "array_metadatas" / "process_1").write_text("no JSON")
-    with pytest.raises(UserError, match=r"checkpoints/50 is what was saved, but orbax-checkpoint \S+ cannot read it"):
+    with pytest.raises(UserError, match=r"checkpoints/50 is intact, but orbax-checkpoint \S+ cannot read it"):
         reopened(workdir, 50)
 
 

@@ -156,7 +156,7 @@ def test_no_face_can_be_drawn(tmp_path):
     source = records.open_split(tmp_path / "faces", "test")
     with pytest.raises(CorruptRecord, match="record 0: image: not an image"):
         evaluator.faces_to_draw(source, SIZE)
-    with pytest.raises(UserError, match="not one record can be read"):
+    with pytest.raises(UserError, match="no record can be read"):
         evaluator.faces_to_draw(source, SIZE, skip_corrupt=True)
 
 

@@ -53,7 +53,7 @@ def test_a_run_without_a_checkpoint_is_replaced(tmp_path, caplog):
     assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 16
     assert not (tmp_path / "evaluations").exists()  # what the other config's encoder was worth
     assert (tmp_path / "notes.txt").exists()
-    assert "held another config's run without a checkpoint (batch_size was 8, is 16): it is replaced" in caplog.text
+    assert "held another config's run without a checkpoint (batch_size was 8, is 16): replacing it" in caplog.text
 
 
 def test_a_run_that_starts_again_keeps_its_evaluations(tmp_path):

@@ -62,11 +62,11 @@ def test_newest_whole_checkpoint_at_a_relative_path(source, tmp_path, caplog):
     (tmp_path / "stage1" / "checkpoints" / "2" / "state" / "_METADATA").unlink()
     with caplog.at_level(logging.WARNING):
         assert_is(pretrained.landmark_network(source), network(1.0))
-    assert "checkpoints/2 is damaged (state/_METADATA is missing): step 1 is read instead" in caplog.text
+    assert "checkpoints/2 is damaged (state/_METADATA is missing): reading step 1 instead" in caplog.text
     assert (tmp_path / "stage1" / "checkpoints" / "2").exists()  # it belongs to another run
     (tmp_path / "stage1" / "checkpoints" / "1" / "manifest.json").unlink()
     with pytest.raises(
-        UserError, match=r"no checkpoint in \S+stage1/checkpoints is whole: 2: state/_METADATA is missing; 1:"
+        UserError, match=r"no checkpoint in \S+stage1/checkpoints is intact: 2: state/_METADATA is missing; 1:"
     ):
         pretrained.landmark_network(source)
 
