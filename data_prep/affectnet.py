@@ -2,15 +2,15 @@
 
 python -m data_prep.affectnet --source=DIR --out=DIR --classes=7|8
 
-Two releases are known, and told apart by what --source holds:
+Two releases are supported, and distinguished by the contents of --source:
 
 - lists and full photographs: `training.csv` and `validation.csv` (also in `Manually_Annotated_file_lists`) with the
   columns subDirectory_filePath, face_x, face_y, face_width, face_height, facial_landmarks (x;y;x;y...), expression,
   valence, arousal; images below `Manually_Annotated_Images` (also in `Manually_Annotated`). Use --crop.
-- faces cut out, 224 x 224: `train_set` and `val_set`, each with `images/0.jpg` and
+- cropped faces, 224 x 224: `train_set` and `val_set`, each with `images/0.jpg` and
   `annotations/0_exp.npy`, `0_val.npy`, `0_aro.npy`, `0_lnd.npy`.
 
-Images of the categories None, Uncertain and Non-Face, and of Contempt where there are 7 classes, are left out.
+Images of the categories None, Uncertain and Non-Face, and of Contempt with 7 classes, are skipped.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _COLUMNS = "face_x face_y face_width face_height facial_landmarks expression val
 
 
 def read(source: Path, args: argparse.Namespace):
-    """The items of both splits, of whichever release this is."""
+    """The items of both splits, of either release."""
     features = {
         "expression": tfds.features.ClassLabel(names=EXPRESSIONS[: args.classes]),
         "valence": tfds.features.Scalar(np.float32),
@@ -58,7 +58,7 @@ def _photographs(table: Path, root: str, classes: int) -> Iterator[Item | Skippe
             landmarks = np.array(row["facial_landmarks"].split(";"), np.float32).reshape(68, 2)
             item = _item(name, int(row["expression"]), row["valence"], row["arousal"], landmarks, classes)
         except ValueError as error:
-            item = Skipped(name, f"its row in {table.name} makes no sense: {error}")
+            item = Skipped(name, f"its row in {table.name} is invalid: {error}")
         if isinstance(item, Item):
             item = Item(item.image, item.labels, (x, y, x + width, y + height), item.points, key=name)
         if item:
@@ -86,7 +86,7 @@ def _load(source: Path, name: str) -> np.ndarray:
 
 
 def _item(name, expression: int, valence, arousal, landmarks, classes: int) -> Item | None:
-    """The item; None of a category that is left out."""
+    """The item, or None for an excluded category."""
     if classes <= expression < _NUM_CATEGORIES:
         return None
     labels = {

@@ -2,8 +2,8 @@
 
 python -m data_prep.aflw2000 --source=DIR --out=DIR
 
---source is the folder `AFLW2000`, or the one around it: `image00002.jpg`, ... with a `.mat` beside each (`Pose_Para`
-as in 300W-LP, `pt3d_68`: 3 x 68). One split, `test`. Poses beyond 99 degrees are left out, as in the protocol: 1 969
+--source is the folder `AFLW2000`, or its parent: `image00002.jpg`, ... with a `.mat` next to each (`Pose_Para`
+as in 300W-LP, `pt3d_68`: 3 x 68). One split, `test`. Poses beyond 99 degrees are skipped, as in the protocol: 1 969
 remain.
 """
 

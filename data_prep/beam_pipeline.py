@@ -1,9 +1,9 @@
-"""A conversion as an Apache Beam pipeline: the shards are the elements, and each is written by whoever gets it.
+"""A conversion as an Apache Beam pipeline: the shards are the elements, and each worker writes those that it gets.
 
-Nothing travels between the workers but the numbers of the shards: they read the images, and write the shards, on a file
-system that all of them and the machine that starts the pipeline see under the same paths. So the records are the same
-byte for byte as without Beam, and an interrupted conversion goes on. (TFDS's own Beam writer would send all images
-through a shuffle, to order them by hashes, and needs TensorFlow for TFRecord.)
+Only the numbers of the shards travel between workers. They read images and write shards on a file system that all of
+them, and the machine that starts the pipeline, see under the same paths. The records are therefore the same byte for
+byte as without Beam, and an interrupted conversion resumes. (TFDS's own Beam writer would send all images through a
+shuffle to order them by hashes, and needs TensorFlow for TFRecord.)
 """
 
 import re
@@ -31,7 +31,7 @@ def run(tasks: Sequence[Callable[[], Any]], options: str = "") -> None:
     try:
         with beam.Pipeline(options=PipelineOptions(shlex.split(options))) as pipeline:
             _ = pipeline | beam.Create(list(tasks)) | beam.Reshuffle() | beam.Map(_call)
-    except Exception as error:  # of the worker's class here, or of the runner's with the worker's traceback as its text
+    except Exception as error:  # the worker's own class, or the runner's with the worker's traceback as its text
         text = str(error) if isinstance(error, UserError) else str(error).partition(f"{UserError.__name__}: ")[2]
         if not text:
             raise

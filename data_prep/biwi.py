@@ -2,10 +2,10 @@
 
 python -m data_prep.biwi --source=DIR --out=DIR --crop=0
 
---source is the folder `hpdb`, or the one around it: `01` to `24`, each with `rgb.cal` and, for every frame,
+--source is the folder `hpdb`, or its parent: `01` to `24`, each with `rgb.cal` and, for every frame,
 `frame_00003_rgb.png` and `frame_00003_pose.txt` (a 3 x 3 rotation, then the head's centre in millimetres, in the frame
-of the depth camera). One split, `test`. Pose is taken as Hopenet takes it, from the depth camera's rotation. No boxes
-are shipped: the one for --crop is a square of 240 mm around the head's centre, projected into the colour image with
+of the depth camera). One split, `test`. As in Hopenet, pose is computed from the depth camera's rotation. No boxes
+are shipped: the box for --crop is a square of 240 mm around the head's centre, projected into the colour image with
 `rgb.cal` (camera matrix, distortion, rotation and shift from the depth camera).
 """
 
@@ -44,7 +44,7 @@ def _items(source: Path, root: str) -> Iterator[Item | Skipped]:
         try:
             camera = _numbers(calibration.read_bytes())
         except ValueError as error:
-            raise UserError(f"{calibration} is not a file of numbers: {error}") from None
+            raise UserError(f"{calibration} does not contain numbers: {error}") from None
         for name in sources.image_names(source, f"{root}{folder}"):
             if not re.search(r"/frame_\d+_rgb\.\w+$", name):
                 continue

@@ -4,9 +4,9 @@ python -m data_prep.bp4d --source=DIR --out=DIR [--test_fold=1|2|3]
 
 --source holds the 2D images, `Sequences(2D+3D)/F001/T1/2440.jpg`, ... (the folder may also be called `BP4D-training`,
 `Sequences`, or be --source itself; numbers may begin with zeros), and the occurrence codes
-`AUCoding/AU_OCC/F001_T1.csv` (also right in `AUCoding`): a header of 0 and the numbers of the units, then for each
-coded frame its number and, for each unit, 1 (present), 0 (absent) or 9 (not known). Frames in which one of the 12 is
-not known are skipped.
+`AUCoding/AU_OCC/F001_T1.csv` (also directly in `AUCoding`): a header of 0 and the numbers of the units, then for each
+coded frame its number and, for each unit, 1 (present), 0 (absent) or 9 (unknown). Frames in which one of the 12 is
+unknown are skipped.
 
 The folds are those of JAA-Net and its successors.
 """
@@ -59,16 +59,16 @@ def _items(source: Path, images: str, codes: Path, subject: str) -> Iterator[Ite
         try:
             names = list(sources.image_names(source, f"{images}{subject}/{task}"))
         except UserError:
-            yield Skipped(f"{images}{subject}/{task}", "is missing: codes without images")
+            yield Skipped(f"{images}{subject}/{task}", "is missing: there are codes without images")
             continue
         frames = {int(stem): name for name in names if (stem := PurePosixPath(name).stem).isdecimal()}
         for row in sources.read_csv(path, ["0", *map(str, UNITS)]):
             where = f"{path.name}, frame {row['0']}"
             values = [row[str(unit)] for unit in UNITS]
             if not re.fullmatch(r"\d{1,9}", row["0"]) or not set(values) <= {"0", "1"}:
-                yield Skipped(where, "a unit is not coded 0 or 1 (9: not known)")
+                yield Skipped(where, "a unit is not coded 0 or 1 (9: unknown)")
             elif int(row["0"]) not in frames:
-                yield Skipped(where, "there is no image of it")
+                yield Skipped(where, "has no image")
             else:
                 name = frames[int(row["0"])]
                 units = np.array(values).astype(np.float32)

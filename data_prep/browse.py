@@ -1,4 +1,4 @@
-"""Looking at a data set: one page with samples, their labels, landmarks and boxes drawn in, and counts of classes.
+"""Shows a data set: a page of samples with their labels, landmarks and boxes, and the number of records of each class.
 
 python -m data_prep.browse DIR [--out=FILE.html|FILE.png] [--split=NAME] [--samples=48] [--seed=0]
 """
@@ -25,10 +25,10 @@ from facejax.errors import UserError, report_user_errors
 from facejax.files import write_atomically
 
 CELL = 192  # pixels of a sample on the page
-COUNTED = 50_000  # records of a split that are read to count its classes
+COUNTED = 50_000  # number of records of a split that are read to count classes
 
 _DOT, _BOX, _HIDDEN = (90, 255, 120), (255, 210, 0), (255, 70, 70)
-NO_CLASS = "no class"  # what labels that are none of the classes are counted as
+NO_CLASS = "no class"  # name under which invalid labels are counted
 
 _SHOWN_NUMBERS = 8
 _COLUMNS = 8
@@ -47,8 +47,9 @@ table { border-collapse: collapse } td { padding: 1px 10px 1px 0; vertical-align
 def draw(record: Mapping[str, Any], features: Mapping[str, Any]) -> np.ndarray:
     """The image of a record, enlarged to `CELL` pixels, with its landmarks and boxes: uint8 [H, W, 3].
 
-    Fields of floats [..., 2] of two and more rows are points, those [..., 4] with "box" in their names are x1, y1, x2,
-    y2, both in pixels; `BBox` fields are parts of the image. Points that a field `visibility` calls hidden are red.
+    Fields of floats [..., 2] with at least two rows are points, those [..., 4] with "box" in their names are x1, y1,
+    x2, y2, both in pixels; `BBox` fields are fractions of the image. Points that a field `visibility` marks as hidden
+    are red.
     """
     image = images.decode(record["image"])
     scale = CELL / max(image.shape[:2])
@@ -90,7 +91,7 @@ def _boxes(name: str, feature: Any, value: Any, shape: Sequence[int]) -> list:
 
 
 def describe(record: Mapping[str, Any], features: Mapping[str, Any]) -> dict[str, str]:
-    """The labels of a record as short texts, without images and what `draw` shows."""
+    """The labels of a record as short texts, without images and the fields that `draw` shows."""
     texts = {}
     for name, feature in features.items():
         value = record[name]
@@ -110,7 +111,7 @@ def describe(record: Mapping[str, Any], features: Mapping[str, Any]) -> dict[str
 
 
 def class_counts(source: records.RecordSource, seed: int) -> tuple[dict[str, dict[str, int]], int]:
-    """Records of each class of every ClassLabel field, and how many records were read for it, at most `COUNTED`."""
+    """The number of records of each class of every ClassLabel field, and of records read, at most `COUNTED`."""
     labels = {n: f for n, f in source.features.items() if isinstance(f, tfds.features.ClassLabel)}
     if not labels:
         return {}, 0
@@ -133,7 +134,7 @@ def _choose(length: int, count: int, seed: int) -> np.ndarray:
 
 
 def _samples(source: records.RecordSource, samples: int, seed: int) -> tuple[list[tuple[dict, list]], list[str]]:
-    """Records drawn at random, each with its pictures; and what is wrong with those that cannot be shown."""
+    """Random records with their pictures, and errors of those that cannot be shown."""
     shown, damaged = [], []
     for i in _choose(len(source), samples, seed).tolist():
         try:
@@ -154,7 +155,7 @@ def browse(folder, out: epath.Path, *, split: str = "", samples: int = 48, seed:
     Args:
       folder: the records.
       out: file to write; must not exist.
-      split: its name; "": all, one after the other.
+      split: its name; "": all, in order.
       samples: of each split, drawn at random.
       seed: of the draw.
 
@@ -193,7 +194,7 @@ def _sheet(sources: Mapping[str, records.RecordSource], samples: int, seed: int)
             rows.append([drawn[0] for _, drawn in row])
             captions.append([_caption(split, record, source.features) for record, _ in row])
     if not rows:
-        raise UserError(f"{', '.join(map(str, sources.values()))}: no record that was drawn can be shown")
+        raise UserError(f"{', '.join(map(str, sources.values()))}: none of the drawn records can be shown")
     sheet = pictures.sheet(rows, captions=captions)
     header = Image.new("RGB", (sheet.shape[1], 20 * len(lines) + 8), "white")
     font = ImageFont.load_default(14)
@@ -203,7 +204,7 @@ def _sheet(sources: Mapping[str, records.RecordSource], samples: int, seed: int)
 
 
 def _caption(split: str, record: Mapping[str, Any], features: Mapping[str, Any]) -> str:
-    """What tells most in a line: classes, then other short labels, not the file's name."""
+    """The most informative labels for one line: classes, then other short labels, without the file's name."""
     texts = describe(record, features)
     names = sorted(texts, key=lambda name: not isinstance(features[name], tfds.features.ClassLabel))
     shown = [texts[name] for name in names if name != "file" and len(texts[name]) < 24]
@@ -222,7 +223,7 @@ def _page(title: str, sources: Mapping[str, records.RecordSource], samples: int,
                 f"<h3>{html.escape(field)}: {len(numbers.keys() - {NO_CLASS})} classes{part}</h3>{_bars(numbers)}"
             )
         shown, damaged = _samples(source, samples, seed)
-        parts += [f"<p>left out: {html.escape(reason)}</p>" for reason in damaged]
+        parts += [f"<p>skipped: {html.escape(reason)}</p>" for reason in damaged]
         parts.append("<div class=samples>")
         for record, drawn in shown:
             texts = "<br>".join(
@@ -245,7 +246,7 @@ def _bars(numbers: Mapping[str, int]) -> str:
 
 
 def _other_images(record: Mapping[str, Any], features: Mapping[str, Any]) -> list[np.ndarray]:
-    """Masks: every number a colour of its own."""
+    """Masks, with a colour for every number."""
     found = []
     for name, feature in features.items():
         if name != "image" and isinstance(feature, tfds.features.Image):
@@ -267,8 +268,8 @@ def _png(image: np.ndarray) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point; exit status 2 for an error of the user's."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.browse", description="A page of what is in records.")
+    """Entry point; exit status 2 for a user's error."""
+    parser = argparse.ArgumentParser(prog="python -m data_prep.browse", description="A page that shows records.")
     parser.add_argument("folder", help="folder of a data set")
     parser.add_argument("--out", help="FILE.html or FILE.png; default: the folder's name with .html, here")
     parser.add_argument("--split", default="", help="default: all of them")

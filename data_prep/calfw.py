@@ -3,7 +3,7 @@
 python -m data_prep.calfw --source=DIR --out=DIR [--images=aligned|original]
 
 --source holds `pairs_CALFW.txt`, and `aligned images` (112 x 112) or the original `images` with their five points in
-`CA_landmarks`, for --align. One split, `test`; how pairs are stored stands in `data_prep.formats.image_pairs`.
+`CA_landmarks`, for --align. One split, `test`; `data_prep.formats.image_pairs` describes how pairs are stored.
 """
 
 from data_prep import conversion

@@ -10,7 +10,7 @@ from pathlib import Path
 from data_prep import conversion, sources
 from data_prep.conversion import File, Item
 
-# People who are also in LFW, as the authors of SphereFace (https://arxiv.org/abs/1704.08063) left them out.
+# People who are also in LFW, whom the authors of SphereFace (https://arxiv.org/abs/1704.08063) excluded.
 IN_LFW = ("0166921", "1056413", "1193098")
 
 
@@ -27,7 +27,7 @@ def _items(source: Path, root: str, names: Sequence[str]) -> Iterator[Item]:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--without_lfw", action="store_true", help="leave out the three people who are in LFW too")
+    parser.add_argument("--without_lfw", action="store_true", help="skip the three people who are also in LFW")
 
 
 DATASET = conversion.Dataset(

@@ -6,7 +6,7 @@ python -m data_prep.celeba --source=DIR --out=DIR
 `Anno/list_landmarks_align_celeba.txt` (first line the number of images, second the names of the columns, then a line
 for each image; attributes are 1 or -1), `Eval/list_eval_partition.txt` (0 train, 1 validation, 2 test), and
 `Anno/identity_CelebA.txt`, which its owners send on request; without it records have no identity. The files may
-also lie right in --source.
+also be directly in --source.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def read(source: Path, args: argparse.Namespace):
     folder = sources.find_folder(source, "Img/img_align_celeba", "img_align_celeba")
     rows = list(_pairs(partition))
     if strange := {part for _, part in rows} - set(SPLITS.values()):
-        raise UserError(f"{partition}: '{strange.pop()}' is no split; 0, 1 and 2 are")
+        raise UserError(f"{partition}: '{strange.pop()}' is not a split, which are 0, 1 and 2")
     return features, {
         split: _items(folder, [name for name, part in rows if part == number], attributes, points, identities)
         for split, number in SPLITS.items()
@@ -64,7 +64,7 @@ def _items(folder: str, names, attributes, points, identities) -> Iterator[Item 
             {} if identities is None else {"identity": identities}
         )
         if lacking := [field for field, values in lists.items() if name not in values]:
-            yield Skipped(name, f"is in the list of the split, but not in the one of its {lacking[0]}")
+            yield Skipped(name, f"is in the list of splits, but not in that of the {lacking[0]}")
             continue
         landmarks = points[name].reshape(5, 2).astype(np.float32)
         labels = {"landmarks": landmarks, "attributes": (attributes[name] > 0).astype(np.uint8)}
@@ -73,7 +73,7 @@ def _items(folder: str, names, attributes, points, identities) -> Iterator[Item 
             continue
         if identities is not None:
             if not identities[name].isdecimal():
-                yield Skipped(name, f"'{identities[name]}' is no identity")
+                yield Skipped(name, f"'{identities[name]}' is not an identity")
                 continue
             labels["identity"] = int(identities[name])
         yield Item(File(f"{folder}/{name}"), labels, points=landmarks, key=name)

@@ -1,15 +1,15 @@
-"""How a converter is written: it declares a data set and lists its items, and everything else is done here.
+"""Converters: each declares a data set and lists its items; everything else is done here.
 
     DATASET = conversion.Dataset(name="rafdb", read=read, ...)
 
-    def read(source, args):           # -> features beside the image, and the items of each split
+    def read(source, args):           # -> features next to the image, and the items of each split
         return features, {"train": items, "test": items}
 
     if __name__ == "__main__":
         conversion.main(DATASET)
 
-An item says where its image is (`File`, `Encoded`, `Pixels`, or an object of the converter's own with `name` and
-`read`) and what its labels are. Items are listed first, on disk; then worker processes make the records.
+An item has the place of its image (`File`, `Encoded`, `Pixels`, or the converter's own object with `name` and `read`)
+and its labels. Items are first listed, on disk; then worker processes make the records.
 """
 
 import argparse
@@ -45,7 +45,7 @@ PEOPLE = {"identity": tfds.features.Scalar(np.int64), "name": tfds.features.Text
 
 _SHOWN = 10  # skipped files that the summary prints
 _SHOWN_CLASSES = 50
-_FEW = 10_000  # images that one process converts sooner than others start
+_FEW = 10_000  # number of images that one process converts before others would have started
 
 
 # --- Declaring ---
@@ -54,10 +54,10 @@ _FEW = 10_000  # images that one process converts sooner than others start
 class Image(Protocol):
     """Where an image is; small and picklable."""
 
-    name: str  # what reports and the record's field `file` call it
+    name: str  # its name in reports and in the record's field `file`
 
     def read(self, source: Path) -> bytes | np.ndarray:
-        """The encoded image or its pixels, uint8 [H, W] or [H, W, 3]; raises ValueError or OSError where it cannot."""
+        """The encoded image or its pixels, uint8 [H, W] or [H, W, 3]; or ValueError, OSError."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +67,13 @@ class File:
     name: str
 
     def read(self, source: Path) -> bytes:
-        """The bytes of the file, which must lie in the source folder."""
+        """The bytes of the file, which must be in the source folder."""
         return sources.read_file(source, self.name, pictures.MAX_BYTES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """Bytes of an encoded image, out of a file that holds many."""
+    """Bytes of an encoded image, from a file with many."""
 
     name: str
     data: bytes
@@ -101,12 +101,12 @@ class Item:
 
     Attributes:
       image: where its image is.
-      labels: the fields of the record beside `image` and `file`. Of a ClassLabel, its number or name.
+      labels: the other fields of the record, next to `image` and `file`. For a ClassLabel, its number or name.
       box: x1, y1, x2, y2 of the face in pixels, for --crop.
       points: [5, 2], x and y of eyes, nose and corners of the mouth in pixels, from the viewer's left to right, for
         --align.
       key: what must not occur twice in a split ("": nothing); the second item of the same key is skipped.
-      channel_order: "bgr": red and blue of the image are to be swapped.
+      channel_order: "bgr": red and blue of the image are swapped.
     """
 
     image: Image
@@ -122,27 +122,27 @@ Read = Callable[[Path, argparse.Namespace], tuple[Mapping[str, Any], Mapping[str
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """What there is to know of a data set.
+    """Description of a data set.
 
     Attributes:
       name: of the data set and its module.
-      read: of the source folder and the parsed arguments, returns the features beside `image` and `file`, and for each
-        split an iterable of items (a generator is best; a `Skipped` for what is known to be unusable). Raises
-        UserError where a list file is missing or makes no sense.
-      layout: what --source holds, in a sentence; for --help and errors.
-      description: what the records hold.
+      read: of the source folder and the parsed arguments, returns the features next to `image` and `file`, and for each
+        split an iterable of items (preferably a generator, with a `Skipped` for unusable ones). Raises
+        UserError where a list file is missing or is invalid.
+      layout: the contents of --source in a sentence, for --help and errors.
+      description: the contents of the records.
       homepage: where to ask for the data.
       license: in a word or two.
       citation: BibTeX or a line.
       add_arguments: adds the command's own arguments to a parser.
       positions: fields in pixels, [..., 2] as x and y, that follow the image when it is cropped, aligned or resized.
-      boxes: the same for fields [..., 4], x1, y1, x2, y2.
-      identity: field, an integer or a ClassLabel, of which --shots and --identity_fraction draw; None: none.
+      boxes: likewise, fields [..., 4], x1, y1, x2, y2.
+      identity: field, an integer or a ClassLabel, that --shots and --identity_fraction select by; None: none.
       has_box: items may have a box: there is --crop.
       has_points: items may have five points: there is --align.
-      finds_faces: items are pictures with faces somewhere in them: there are --align and --crop, by a detector.
-      lists: of the source folder and the arguments, returns further files by name, which are to lie beside the records;
-        it is called before anything is converted.
+      finds_faces: items are pictures that contain faces: there are --align and --crop, with a detector.
+      lists: of the source folder and the arguments, returns further files by name, which are stored next to the
+        records; it is called before anything is converted.
     """
 
     name: str
@@ -166,9 +166,9 @@ class Dataset:
 
 
 class _Listing:
-    """The items of a split, written to a file one after the other, with what is counted of them.
+    """The items of a split, written to a file one after the other, and counts of their labels.
 
-    Lists may have tens of millions of entries, and every worker reads some of them: nobody holds all.
+    Lists may have tens of millions of entries, and every worker reads some of them: none holds all.
     """
 
     def __init__(self, path: Path, counted: Sequence[str]):
@@ -178,7 +178,7 @@ class _Listing:
         self.digest = hashlib.sha256()
 
     def fill(self, entries: Iterable[Item | Skipped], features: tfds.features.FeaturesDict, strict: bool) -> None:
-        """Writes all entries, in which class names become numbers and items that cannot be right a `Skipped`."""
+        """Writes all entries, with class names replaced by numbers and invalid items by a `Skipped`."""
         keys: set[str] = set()
         with open(self.path, "wb") as file, tqdm(desc=f"listing {self.path.name}", unit=" files", delay=2) as progress:
             for entry in entries:
@@ -214,7 +214,7 @@ def _checked(entry: Item | Skipped, features: tfds.features.FeaturesDict, keys: 
             try:
                 labels[field] = feature.str2int(value) if isinstance(value, str) else int(value)
             except (ValueError, KeyError):
-                return Skipped(where, f"'{value}' is no {field}; there are {_some(feature.names)}")
+                return Skipped(where, f"'{value}' is not a {field}; there are {_some(feature.names)}")
             if not 0 <= labels[field] < feature.num_classes:
                 return Skipped(where, f"{field} {value} is out of range, 0 to {feature.num_classes - 1}")
         elif isinstance(value, str):
@@ -238,7 +238,7 @@ class _Maker:
     find: face_detection.Finder | None
     positions: Sequence[str]
     boxes: Sequence[str]
-    identity: str | None  # the field that is counted anew, from 0
+    identity: str | None  # the field that is renumbered from 0
     kept_identities: np.ndarray | None
     strict: bool
 
@@ -272,7 +272,7 @@ class _Maker:
 
 
 class _Examples(Sequence):
-    """The examples of a split, made when they are asked for; small when it is sent to a worker."""
+    """The examples of a split, made on demand; small when it is sent to a worker."""
 
     def __init__(self, listing: _Listing, chosen, make: _Maker):
         self.make, self.path, self._spans_path = make, listing.path, f"{listing.path}.npy"
@@ -304,11 +304,11 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
     """Converts a data set with parsed arguments, and prints a summary.
 
     Returns:
-      The summary, which is also in `conversion.json` beside the records.
+      The summary, which is also in `conversion.json` next to the records.
 
     Raises:
-      UserError: the source is missing, empty or makes no sense, the output exists; with `args.strict`, the first item
-        that would have been skipped.
+      UserError: the source is missing, empty or is invalid, the output exists; with `args.strict`, an item
+        would be skipped.
     """
     if paths.is_url(args.source):
         raise UserError(f"--source={args.source}: sources are read from a local disk; copy or mount it")
@@ -379,7 +379,7 @@ def convert(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _work_folder(out: epath.Path) -> Iterator[Path]:
-    """A local folder for the listings, held against other conversions to the same local folder; gone at the end."""
+    """A local folder for the listings, locked against other conversions to the same folder; removed at the end."""
     if paths.is_url(out):
         with tempfile.TemporaryDirectory() as work:
             yield Path(work)
@@ -395,7 +395,7 @@ def _work_folder(out: epath.Path) -> Iterator[Path]:
 def _change(dataset: Dataset, args: argparse.Namespace) -> pictures.Change:
     crop, align = getattr(args, "crop", None), getattr(args, "align", False)
     if crop is not None and align:
-        raise UserError("--crop and --align cannot both be: alignment cuts the face out")
+        raise UserError("--crop and --align exclude each other: alignment crops the face")
     if crop is not None and crop < 0 and not dataset.finds_faces:
         raise UserError(f"--crop={crop}: the margin must not be negative")
     if args.size < 0:
@@ -413,17 +413,17 @@ def _choose(dataset: Dataset, args: argparse.Namespace, features, listings: Mapp
     if not shots and fraction == 1:
         return features, chosen, None
     if dataset.identity not in features:
-        raise UserError("--shots and --identity_fraction want records with identities")
+        raise UserError("--shots and --identity_fraction need records with identities")
     if not 0 < fraction <= 1:
         raise UserError(f"--identity_fraction={fraction:g}: must be above 0 and at most 1")
     if len(listings) > 1:
-        raise UserError(f"--shots and --identity_fraction want --split, one of {', '.join(listings)}")
+        raise UserError(f"--shots and --identity_fraction need --split, one of {', '.join(listings)}")
     (split, listing), field = next(iter(listings.items())), dataset.identity
     labels = np.asarray(listing.counted[field])
     items = np.flatnonzero(labels >= 0)
     indices, kept = few_shot.choose(labels[items], images_per_class=shots, class_share=fraction, seed=args.seed)
     if not len(indices):
-        raise UserError(f"--identity_fraction={fraction:g} of {len(np.unique(labels[items]))} identities is none")
+        raise UserError(f"--identity_fraction={fraction:g} of {len(np.unique(labels[items]))} identities leaves none")
     chosen[split] = items[indices]
     if isinstance(features[field], tfds.features.ClassLabel):
         names = [features[field].int2str(int(label)) for label in kept]
@@ -458,7 +458,7 @@ def _run_with_beam(options: str, tasks: Sequence[Callable[[], Any]]) -> None:
     try:
         from data_prep import beam_pipeline
     except ImportError as error:
-        raise UserError(f"--beam wants Apache Beam ({error}): pip install 'facejax[beam]'") from error
+        raise UserError(f"--beam needs Apache Beam ({error}): pip install 'facejax[beam]'") from error
     beam_pipeline.run(tasks, options)
 
 
@@ -487,7 +487,7 @@ def _print(name: str, out: epath.Path, summary: Mapping[str, Any]) -> None:
 
 
 def parser(dataset: Dataset) -> argparse.ArgumentParser:
-    """The command line of a converter: what all have in common, and its own."""
+    """The command line of a converter: common arguments and its own."""
     result = argparse.ArgumentParser(
         prog=f"python -m data_prep.{dataset.name}",
         description=f"{dataset.description} --source holds {dataset.layout}.",
@@ -498,16 +498,16 @@ def parser(dataset: Dataset) -> argparse.ArgumentParser:
     result.add_argument("--out", required=True, help="folder for the records, local or a URL; must not exist")
     result.add_argument("--split", help="convert this split only")
     result.add_argument("--format", choices=("tfrecord", "array_record"), default="tfrecord")
-    result.add_argument("--shard_mb", type=float, default=64, help="megabytes that a shard should have")
+    result.add_argument("--shard_mb", type=float, default=64, help="approximate megabytes per shard")
     result.add_argument("--beam", nargs="?", const="", metavar="OPTIONS", help="run as an Apache Beam pipeline")
     result.add_argument("--workers", type=int, help="processes; default: as many as cores, or 0 for a few images")
     result.add_argument("--strict", action="store_true", help="stop at the first image that would be skipped")
-    result.add_argument("--verify", action="store_true", help="decode every image, also those that are passed through")
-    result.add_argument("--size", type=int, default=0, help="shrink to so many pixels along the longer side")
-    result.add_argument("--lossless", action="store_true", help="PNG, not JPEG, for images that are changed")
+    result.add_argument("--verify", action="store_true", help="decode every image, including those copied unchanged")
+    result.add_argument("--size", type=int, default=0, help="shrink the longer side to this many pixels")
+    result.add_argument("--lossless", action="store_true", help="PNG instead of JPEG for changed images")
     if dataset.has_box:
         result.add_argument(
-            "--crop", type=float, metavar="MARGIN", help="cut to the face's box and this share around it"
+            "--crop", type=float, metavar="MARGIN", help="cut to the face's box and this fraction of its size around it"
         )
     if dataset.finds_faces:
         face_detection.add_arguments(result)
@@ -515,14 +515,14 @@ def parser(dataset: Dataset) -> argparse.ArgumentParser:
         result.add_argument("--align", action="store_true", help="align to the 112 px recognition template (or --size)")
     if dataset.identity:
         result.add_argument("--shots", type=int, choices=SHOTS, default=0, help="images of each identity")
-        result.add_argument("--identity_fraction", type=float, default=1.0, help="share of the identities to keep")
-        result.add_argument("--seed", type=int, default=0, help="of what --shots and --identity_fraction draw")
+        result.add_argument("--identity_fraction", type=float, default=1.0, help="fraction of the identities to keep")
+        result.add_argument("--seed", type=int, default=0, help="of the choice by --shots and --identity_fraction")
     dataset.add_arguments(result)
     return result
 
 
 def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
-    """Entry point of a converter; exit status 2 for an error of the user's, 130 after Ctrl-C."""
+    """Entry point of a converter; exit status 2 for a user's error, 130 after Ctrl-C."""
     args = parser(dataset).parse_args(argv)
     with report_user_errors(dataset.name):
         convert(dataset, args)

@@ -7,7 +7,7 @@ python -m data_prep.disfa --source=DIR --out=DIR --crop=0.2 --size=256 [--camera
 (the folders are also shipped as `Videos_...`, the files as `..._Comp.avi`), the labels,
 `ActionUnit_Labels/SN001/SN001_au1.txt`, ..., with a frame counted from 1 and its intensity in each line, and, for
 --crop and --align, `Landmark_Points/SN001/tmp_frame_lm/SN001_0000_lm.mat` (of frame 1; for some people
-`l00001_lm.mat`) with 66 points. Frames are stored as PNG: without --crop and --size that is about 130 GB.
+`l00001_lm.mat`) with 66 points. Frames are stored as PNG: about 130 GB without --crop and --size.
 
 The folds are those of JAA-Net and its successors, each 9 people. A unit counts as present from intensity 2.
 """
@@ -68,7 +68,7 @@ def _items(source: Path, videos: dict[str, str], units, needs_points: bool, subj
     for frame in tables[0]:
         image = VideoFrame(videos[subject], frame)
         if lacking := [name for name, table in zip(names, tables, strict=True) if frame not in table]:
-            yield Skipped(image.name, f"{lacking[0]} does not have it")
+            yield Skipped(image.name, f"{lacking[0]} lacks it")
             continue
         intensities = np.array([table[frame] for table in tables], np.float32)
         if not ((intensities >= 0) & (intensities <= 5)).all():
@@ -94,7 +94,7 @@ def _table(path: Path) -> dict[int, int]:
 
 
 def _points(source: Path, subject: str, frame: int) -> np.ndarray | None:
-    """The 66 points of a frame; None where there are none."""
+    """The 66 points of a frame, or None."""
     for name in (f"{subject}_{frame - 1:04d}_lm.mat", f"l0{frame:04d}_lm.mat"):
         try:
             data = File(f"Landmark_Points/{subject}/tmp_frame_lm/{name}").read(source)

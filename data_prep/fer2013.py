@@ -1,4 +1,4 @@
-"""FER2013: 35 887 grey faces of 48 x 48 pixels, 7 expressions, out of one CSV file.
+"""FER2013: 35 887 grey faces of 48 x 48 pixels with 7 expressions, from one CSV file.
 
 python -m data_prep.fer2013 --source=DIR --out=DIR
 
@@ -63,7 +63,7 @@ def pixels(row: dict[str, str]) -> np.ndarray:
     """
     words = row["pixels"].split()
     if len(words) != SIDE * SIDE or not all(word.isdecimal() and len(word) <= 3 for word in words):
-        raise ValueError(f"has {len(words)} pixels, or some that are no numbers; {SIDE * SIDE} of 0 to 255 are needed")
+        raise ValueError(f"has {len(words)} pixels, or some that are not numbers; {SIDE * SIDE} of 0 to 255 are needed")
     values = np.array(words, np.int64)
     if values.max() > 255:
         raise ValueError(f"has a pixel of {values.max()}, more than 255")

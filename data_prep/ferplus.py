@@ -3,9 +3,9 @@
 python -m data_prep.ferplus --source=DIR --out=DIR
 
 --source holds `fer2013.csv` and `fer2013new.csv` (columns Usage, Image name, neutral, happiness, surprise, sadness,
-anger, disgust, fear, contempt, unknown, NF), whose rows belong together one by one. The label is the majority's, as
-Microsoft's `ferplus.py` takes it: votes of 1 count as none, and the class must have more than half of what remains;
-images without such a class, or where it is "unknown" or "no face", are left out, and their number is told.
+anger, disgust, fear, contempt, unknown, NF), whose rows correspond. The label is the majority's, as in Microsoft's
+`ferplus.py`: single votes are ignored, and the class must have more than half of the others. Images without such a
+class, or whose class is "unknown" or "no face", are skipped, and their number is printed.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def read(source: Path, args: argparse.Namespace):
 
 
 def majority(votes: np.ndarray) -> int | None:
-    """The class, of `EXPRESSIONS`, that ten votes [10] agree on; None where they do not, or not on an expression."""
+    """The class, of `EXPRESSIONS`, that ten votes [10] agree on; None without a majority for an expression."""
     votes = np.where(votes <= 1, 0, votes)
     best = int(votes.argmax())
     return best if votes[best] > votes.sum() / 2 and best < len(EXPRESSIONS) else None
@@ -47,7 +47,7 @@ def _items(source: Path, split: str, usage: str) -> Iterator[Item | Skipped]:
     for name, row in fer2013.rows(source):
         new = next(table, None)
         if new is None or new["Usage"] != row["Usage"]:
-            raise UserError(f"{path} does not fit fer2013.csv, row for row, at {name}; take both as they are shipped")
+            raise UserError(f"{path} does not fit fer2013.csv, row for row, at {name}; take both as shipped")
         if row["Usage"] != usage:
             continue
         try:
@@ -60,8 +60,8 @@ def _items(source: Path, split: str, usage: str) -> Iterator[Item | Skipped]:
         except ValueError as error:
             yield Skipped(new["Image name"] or name, str(error))
     if next(table, None) is not None:
-        raise UserError(f"{path} has more rows than fer2013.csv; take both as they are shipped")
-    print(f"{split}: {left_out} images without a majority for an expression are left out", file=sys.stderr)
+        raise UserError(f"{path} has more rows than fer2013.csv; take both as shipped")
+    print(f"{split}: {left_out} images without a majority for an expression were skipped", file=sys.stderr)
 
 
 DATASET = conversion.Dataset(

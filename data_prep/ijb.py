@@ -2,19 +2,19 @@
 
 python -m data_prep.ijb --set=B|C --source=DIR --out=DIR [--align]
 
---source is the folder `IJBB` or `IJBC` (or the one around both) as InsightFace prepares the release of NIST, which is
-what published results use: `loose_crop/1.jpg`, ..., and in `meta`
+--source is the folder `IJBB` or `IJBC` (or their parent) as InsightFace prepares NIST's release, which
+published results use: `loose_crop/1.jpg`, ..., and in `meta`
 
 - `ijbc_face_tid_mid.txt`: name of the image, template, medium (frames of one video are one medium);
 - `ijbc_name_5pts_score.txt`: name, x and y of five points, score of the detector, in the same order;
-- `ijbc_template_pair_label.txt`: two templates, 1 if they are one person;
+- `ijbc_template_pair_label.txt`: two templates, 1 if they show one person;
 - `ijbc_1N_gallery_G1.csv`, `ijbc_1N_gallery_G2.csv` (IJB-B: `S1`, `S2`), `ijbc_1N_probe_mixed.csv`: a header, then
   template and subject first in each row.
 
 One split, `test`, with a record for each image in the order of the lists. The 1:N lists are fields of it: `subject`,
-and `role` of the image's template. The pairs of templates, 8 and 15.7 million, lie beside the records in `pairs.npz`
+and `role` of the image's template. The pairs of templates, 8 and 15.7 million, are next to the records in `pairs.npz`
 (`first`, `second` int32, `same` bool; read it with `numpy.load(..., allow_pickle=False)`): as records they would take a
-gigabyte, and no protocol wants them one by one. The protocol is `facejax.evaluation.templates`.
+gigabyte, and no protocol needs them one by one. The protocol is `facejax.evaluation.templates`.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def _items(folder: str, media, points, roles, subjects) -> Iterator[Item | Skipp
     for (_, (name, *identifiers)), (_, (other, *values)) in _together(media, points):
         try:
             if other != name:
-                raise ValueError(f"stands where the list of points has {other}")
+                raise ValueError(f"is listed where the list of points has {other}")
             template, medium = (int(number) for number in identifiers)
             numbers = np.array(values).astype(np.float32)
             if not np.isfinite(numbers).all():

@@ -1,4 +1,4 @@
-"""Photographs in folders: one's own pictures, or any data set that is a tree of images.
+"""Photos in folders: your own pictures, or any data set that is a directory tree of images.
 
 python -m data_prep.image_folder --source=DIR --out=DIR [--labels=none|class|identity]
     [--align|--crop=FACTOR] [--faces=largest|all]
@@ -16,7 +16,7 @@ from facejax.errors import UserError
 
 
 def read(source: Path, args: argparse.Namespace):
-    """All images of the tree; with labels, those of the folders right in it (or in those of its splits)."""
+    """All images of the tree; with labels, those of its top-level folders (or of those in its splits)."""
     roots = {"train": ""}
     if args.splits:
         roots = {name: name for name in sources.folder_names(source)}
@@ -55,9 +55,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels",
         choices=("none", "class", "identity"),
         default="none",
-        help="what the folders stand for: nothing; classes (field `label`); people (`identity` and `name`)",
+        help="meaning of the folders: none; classes (field `label`); people (`identity` and `name`)",
     )
-    parser.add_argument("--splits", action="store_true", help="the outermost folders are the splits: train, test, ...")
+    parser.add_argument("--splits", action="store_true", help="the top-level folders are the splits: train, test, ...")
 
 
 DATASET = conversion.Dataset(

@@ -3,9 +3,9 @@
 python -m data_prep.insightface_bin --source=DIR --out=DIR [--split=lfw]
 
 Every `NAME.bin` of --source becomes a split `NAME` (`lfw`, `cfp_fp`, `agedb_30`, ...). Such a file is a pickle of a
-list of encoded images, 112 x 112, and a list that says of each two of them whether they are one person. It is read
-without running anything that it says (`data_prep.formats.restricted_pickle`). How pairs are stored stands in
-`data_prep.formats.image_pairs`.
+list of encoded images, 112 x 112, and a list with one entry for each two of them, whether they show one person. It is
+read without executing anything (`data_prep.formats.restricted_pickle`). `data_prep.formats.image_pairs`
+describes how pairs are stored.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from data_prep.conversion import Encoded, Item, Skipped
 from data_prep.formats import image_pairs, restricted_pickle
 from facejax.errors import UserError
 
-_MAX_BYTES = 4 << 30  # of a file; the largest in use has 0.3 GB
+_MAX_BYTES = 4 << 30  # limit of a file; the largest known one has 0.3 GB
 
 
 def read(source: Path, args: argparse.Namespace):
@@ -29,7 +29,7 @@ def read(source: Path, args: argparse.Namespace):
     for path in sorted(source.glob("*.bin")):
         name = re.sub(r"\W", "_", path.stem.lower())
         if name in splits:
-            raise UserError(f"{path} would be the split '{name}' as another file is already; rename one of them")
+            raise UserError(f"{path} would become the split '{name}', like another file; rename one of them")
         splits[name] = _items(source, path)
     if not splits:
         raise UserError(f"{source} has no .bin file; see --help for what --source holds")
@@ -44,10 +44,10 @@ def _items(source: Path, path: Path) -> Iterator[Item | Skipped]:
 
 
 def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
-    """The encoded images of a `.bin` file, and whether the images 2i and 2i + 1 are one person.
+    """The encoded images of a `.bin` file, and whether the images 2i and 2i + 1 show one person.
 
     Raises:
-      UserError: the file is too large, is no such pickle, or asks for something to be run.
+      UserError: the file is too large, is not such a pickle, or would execute something.
     """
     if path.stat().st_size > _MAX_BYTES:
         raise UserError(f"{path} has {path.stat().st_size} bytes, far more than a verification set")
@@ -61,7 +61,7 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
         if not isinstance(faces, list) or not isinstance(same, list) or len(faces) != 2 * len(same):
             raise ValueError("it does not hold a list of images and a list that is half as long")
         if not all(type(value) in (bool, int) and value in (0, 1) for value in same):
-            raise ValueError("it says something other than true and false of a pair")
+            raise ValueError("the entry of a pair is neither true nor false")
         return [_bytes(face) for face in faces], [bool(value) for value in same]
     except ValueError as error:
         raise UserError(f"{path} is not a verification set of InsightFace: {error}") from error
@@ -79,7 +79,7 @@ DATASET = conversion.Dataset(
     name="insightface_bin",
     read=read,
     layout="files such as lfw.bin, cfp_fp.bin, agedb_30.bin, as they come with InsightFace's training sets",
-    description="Images 2i and 2i + 1 are a pair; `same` is 1 if they are one person.",
+    description="Images 2i and 2i + 1 are a pair; `same` is 1 if they show one person.",
     homepage="https://github.com/deepinsight/insightface/tree/master/recognition/_datasets_",
     license="as of each set, research",
 )

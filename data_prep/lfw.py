@@ -3,7 +3,7 @@
 python -m data_prep.lfw --source=DIR --out=DIR [--pairs=pairs.txt]
 
 --source holds `lfw` (or `lfw-deepfunneled`, `lfw_funneled`, `lfw-funneled`) with `NAME/NAME_0001.jpg`, ..., and
-`pairs.txt`. One split, `test`; how pairs are stored stands in `data_prep.formats.image_pairs`.
+`pairs.txt`. One split, `test`; `data_prep.formats.image_pairs` describes how pairs are stored.
 """
 
 import argparse
@@ -28,7 +28,7 @@ DATASET = conversion.Dataset(
     name="lfw",
     read=read,
     layout="the folder lfw and pairs.txt",
-    description="Images 2i and 2i + 1 are a pair; `same` is 1 if they are one person.",
+    description="Images 2i and 2i + 1 are a pair; `same` is 1 if they show one person.",
     homepage="http://vis-www.cs.umass.edu/lfw/",
     license="research",
     citation="Huang et al., Labeled Faces in the Wild, University of Massachusetts 07-49, 2007",

@@ -3,8 +3,8 @@
 python -m data_prep.mxnet_records --source=DIR --out=DIR [--channel_order=rgb|bgr]
 
 Read without MXNet. The formats: https://mxnet.apache.org/versions/1.9.1/api/faq/recordio, and of the labels
-https://github.com/deepinsight/insightface. A picture is left beside --out, OUT.channel_order.png: faces in the order of
-channels that was taken, and in the other.
+https://github.com/deepinsight/insightface. A picture next to --out, OUT.channel_order.png, shows faces with the
+chosen order of channels and with the other one.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from facejax import paths
 from facejax.data import images
 from facejax.errors import UserError
 
-# The number of people tells the sets apart. Ordinary JPEG decoding of WebFace's records, made by the official img2rec,
-# gives red and blue swapped; of the others RGB.
+# The number of people identifies the set. Decoded as JPEG, WebFace's records, made by the official img2rec, have red
+# and blue swapped; the others are RGB.
 CHANNEL_ORDERS = {
     10572: ("CASIA-WebFace", "rgb"),
     85742: ("MS1MV2", "rgb"),
@@ -39,9 +39,9 @@ CHANNEL_ORDERS = {
 REC = "train.rec"
 
 _MAGIC = struct.pack("<I", 0xCED7230A)
-_FRAME = struct.Struct("<4sI")  # magic; 3 bits of what part of a record this is, 29 of its length
+_FRAME = struct.Struct("<4sI")  # magic; 3 bits for the part of a record, 29 for its length
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
-_HEADER = struct.Struct("<IfQQ")  # number of labels that follow (0: the next is the only one), label, two numbers
+_HEADER = struct.Struct("<IfQQ")  # number of labels that follow (0: only the next one), label, two numbers
 _SHEET_FACES = 16
 
 
@@ -66,7 +66,7 @@ class Record:
 def read_record(file: int, offset: int) -> tuple[np.ndarray, bytes]:
     """One record of an open .rec file.
 
-    A record whose data hold the magic number is stored in parts, cut there.
+    A record whose data contains the magic number is stored in parts, split there.
 
     Args:
       file: descriptor.
@@ -84,7 +84,7 @@ def read_record(file: int, offset: int) -> tuple[np.ndarray, bytes]:
         magic, word = _FRAME.unpack(_read(file, offset, _FRAME.size))
         part, length = word >> 29, word & ((1 << 29) - 1)
         if magic != _MAGIC or part not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
-            raise ValueError(f"no record at byte {offset}: the index and the records do not belong together")
+            raise ValueError(f"no record at byte {offset}: the index does not belong to the records")
         offset += _FRAME.size
         parts.append(_read(file, offset, length))
         offset += -(-length // 4) * 4
@@ -96,7 +96,7 @@ def read_record(file: int, offset: int) -> tuple[np.ndarray, bytes]:
 
 
 def _labels(data: bytes) -> tuple[np.ndarray, int]:
-    """Labels at the beginning of a record, and how many bytes they take."""
+    """Labels at the beginning of a record, and their number of bytes."""
     if len(data) < _HEADER.size:
         raise ValueError("a record without a header")
     count, label, _, _ = _HEADER.unpack_from(data)
@@ -122,11 +122,9 @@ def read(source: Path, args: argparse.Namespace):
     order = args.channel_order
     if order is None:
         if num_people not in CHANNEL_ORDERS:
-            raise UserError(
-                f"{source} has {num_people} people and is none of the known sets: say --channel_order=rgb or bgr"
-            )
+            raise UserError(f"{source} has {num_people} people and is not a known set: set --channel_order=rgb or bgr")
         name, order = CHANNEL_ORDERS[num_people]
-        print(f"{name}, by its {num_people} people: images are taken to be {order.upper()}", file=sys.stderr)
+        print(f"{name}, recognised by its {num_people} people: treating images as {order.upper()}", file=sys.stderr)
     rows = _images(source, _index(idx))
     _write_sheet(source, rows, order, paths.resolve(f"{args.out}.channel_order.png"))
     return {"identity": conversion.PEOPLE["identity"]}, {"train": _items(source, rows, num_people, order)}
@@ -137,7 +135,7 @@ def _num_people(source: Path) -> int:
     try:
         num_people, _, _ = (int(value) for value in next(sources.read_lines(path), "").split(","))
     except ValueError:
-        raise UserError(f"{path} should hold three numbers: people, height, width; as in 93431,112,112") from None
+        raise UserError(f"{path} must contain three numbers: people, height, width, such as 93431,112,112") from None
     return num_people
 
 
@@ -148,12 +146,12 @@ def _index(path: Path) -> np.ndarray:
     except ValueError:
         rows = np.empty(0)
     if rows.ndim != 2 or rows.shape[1] != 2:
-        raise UserError(f"{path} should hold lines of a key, a tab and an offset")
+        raise UserError(f"{path} must contain lines of a key, a tab and an offset")
     return rows[np.argsort(rows[:, 0], kind="stable")]
 
 
 def _images(source: Path, rows: np.ndarray) -> np.ndarray:
-    """The rows of the index that are images: record 0 may say where they end and the records of people begin."""
+    """The rows of the index that are images; record 0 may tell where they end and the records of people begin."""
     if not len(rows) or rows[0, 0] != 0:
         return rows
     with open(source / REC, "rb") as file:
@@ -182,7 +180,7 @@ def _items(source: Path, rows: np.ndarray, num_people: int, order: str) -> Itera
 
 
 def read_labels(file: int, offset: int) -> np.ndarray:
-    """The labels of a record without its image: a few bytes are read; arguments and errors as of `read_record`."""
+    """The labels of a record without its image, from a few bytes; arguments and errors as for `read_record`."""
     start = os.pread(file, 64, offset)
     if len(start) < _FRAME.size + _HEADER.size or not start.startswith(_MAGIC):
         return read_record(file, offset)[0]
@@ -191,7 +189,7 @@ def read_labels(file: int, offset: int) -> np.ndarray:
     try:
         return _labels(data)[0]
     except ValueError:
-        return read_record(file, offset)[0]  # many labels, or a first part that is shorter than they are
+        return read_record(file, offset)[0]  # many labels, or a first part shorter than them
 
 
 def _write_sheet(source: Path, rows: np.ndarray, order: str, path: epath.Path) -> None:
@@ -208,12 +206,12 @@ def _write_sheet(source: Path, rows: np.ndarray, order: str, path: epath.Path) -
     swapped = [face[:, :, ::-1] for face in faces]
     sheet = [swapped, faces] if order == "bgr" else [faces, swapped]
     pictures.write_png(path, pictures.sheet(sheet, labels=["as taken", "with red and blue swapped"]))
-    print(f"{path} shows faces as the records will have them, and below with red and blue swapped", file=sys.stderr)
+    print(f"{path} shows faces as they will be stored, and below with red and blue swapped", file=sys.stderr)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--channel_order", choices=("rgb", "bgr"), help="of the decoded images; default: known for each set"
+        "--channel_order", choices=("rgb", "bgr"), help="of the decoded images; defaults to that of the set"
     )
 
 

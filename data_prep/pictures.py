@@ -1,4 +1,4 @@
-"""What a converter does to the bytes of one image: nothing where nothing is needed, else crop, alignment, resizing."""
+"""Changes the bytes of one image where necessary: crop, alignment, resizing."""
 
 import dataclasses
 import struct
@@ -22,18 +22,19 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What is to be done to every image of a conversion.
+    """Changes of every image of a conversion.
 
     Attributes:
-      crop: cut to the box of the face, widened on each side by this share of its width and height; None: no cut.
-      square: cut to a square around the middle of the box, this many times as long as its longer side; where the image
-        ends, its border is repeated. None: no cut.
-      align: lay the five points of the face on the recognition template.
-      smooth: where alignment shrinks a face, average its pixels. Without, pixels are left out, as in the alignment that
-        recognition's data sets are evaluated with.
-      size: a longer side above this is shrunk to it; with `align`, the side of the result. 0: as it is, aligned 112.
-      lossless: encode what was changed as PNG; else what came as a JPEG becomes a JPEG of quality 95, 4:4:4.
-      verify: decode every image, those too that are passed through.
+      crop: cut to the box of the face, widened on each side by this fraction of its width and height; None: no crop.
+      square: cut to a square around the middle of the box, this many times as long as its longer side; beyond the
+        image its border is repeated. None: no crop.
+      align: map the five points of the face to the recognition template.
+      smooth: average the pixels of a face that alignment shrinks. Otherwise pixels are skipped, as in the alignment
+        with which recognition is evaluated.
+      size: a longer side above this is shrunk to it; with `align`, the side of the result. 0: unchanged; 112 if
+        aligned.
+      lossless: encode changed images as PNG; otherwise a JPEG becomes a JPEG of quality 95, 4:4:4.
+      verify: decode every image, including those copied unchanged.
     """
 
     crop: float | None = None
@@ -48,25 +49,25 @@ class Change:
 def convert(
     image: bytes | np.ndarray, change: Change, *, box=None, points=None, channel_order: str = "rgb"
 ) -> tuple[bytes, np.ndarray]:
-    """The image as records hold it: JPEG or PNG bytes of an upright 8-bit RGB image.
+    """The image as stored in records: JPEG or PNG bytes of an upright 8-bit RGB image.
 
-    Bytes that are that already, and are not to be cropped, aligned or shrunk, are returned as they are. Everything else
-    is decoded (`facejax.data.images.decode`) and encoded anew.
+    Such bytes are returned unchanged if they need not be cropped, aligned or shrunk. Everything else is decoded
+    (`facejax.data.images.decode`) and encoded again.
 
     Args:
       image: encoded, or uint8 [H, W] or [H, W, 3].
-      change: what to do.
+      change: the changes.
       box: x1, y1, x2, y2 in pixels; for `change.crop`.
       points: [5, 2], x and y in pixels: eyes, nose, corners of the mouth, from the viewer's left to right; for
         `change.align`.
-      channel_order: "bgr": red and blue are to be swapped.
+      channel_order: "bgr": red and blue are swapped.
 
     Returns:
       data: the encoded image.
-      matrix: float64 [2, 3]; what was at (x, y) is now at matrix @ (x, y, 1).
+      matrix: float64 [2, 3]; the content of (x, y) is now at matrix @ (x, y, 1).
 
     Raises:
-      ValueError: not an image, truncated, damaged, too large; or it has no box or points where they are needed.
+      ValueError: not an image, truncated, damaged, too large; or box or points are needed and missing.
 
     Examples:
       >>> data, matrix = convert(np.zeros((20, 10, 3), np.uint8), Change(size=10))
@@ -99,7 +100,7 @@ def convert_faces(
 
     Args:
       image: as for `convert`.
-      change: what to do; cuts a face out.
+      change: the changes, which crop a face.
       find: of uint8 [H, W, 3], RGB, returns the faces.
       channel_order: as for `convert`.
 
@@ -150,7 +151,7 @@ def _check_not_hopeless(data: bytes) -> None:
     if not data:
         raise ValueError("the file is empty")
     if len(data) > MAX_BYTES:
-        raise ValueError(f"{len(data)} bytes are more than the {MAX_BYTES} that an image may have")
+        raise ValueError(f"{len(data)} bytes exceed the limit of {MAX_BYTES} for an image")
 
 
 def _jpeg_or_png_size(data: bytes) -> tuple[int, int]:
@@ -160,7 +161,7 @@ def _jpeg_or_png_size(data: bytes) -> tuple[int, int]:
 
 
 def _needs_no_change(data: bytes) -> bool:
-    """Whether these are a whole JPEG or PNG, 8 bits, RGB, upright: seen without decoding it."""
+    """Whether this is a complete, upright 8-bit RGB JPEG or PNG, without decoding it."""
     if data[:2] == b"\xff\xd8":
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
         whole, plain = data.rstrip(b"\0\r\n").endswith(b"\xff\xd9"), colorspace in ("YCbCr", "RGB")
@@ -173,7 +174,7 @@ def _needs_no_change(data: bytes) -> bool:
         return False
     images.check_size(width, height)
     if plain and not whole:
-        images.decode(data)  # raises what is wrong, unless something harmless follows the image
+        images.decode(data)  # raises an error, unless only harmless bytes follow the image
     return plain
 
 
@@ -209,5 +210,5 @@ def _widened(box, margin: float, shape) -> tuple[int, int, int, int]:
     height, width = shape[:2]
     edges = np.clip([x1 - wider, y1 - higher, x2 + wider, y2 + higher], 0, [width, height] * 2)
     if not np.isfinite(edges).all() or (edges[2:] - edges[:2] < 1).any():
-        raise ValueError(f"its box {[x1, y1, x2, y2]} holds nothing of its {width} x {height} pixels")
+        raise ValueError(f"its box {[x1, y1, x2, y2]} is outside of its {width} x {height} pixels")
     return *(int(value) for value in np.floor(edges[:2])), *(int(value) for value in np.ceil(edges[2:]))

@@ -2,9 +2,9 @@
 
 python -m data_prep.rafdb --source=DIR --out=DIR [--images=aligned|original]
 
-The layout is the one of the owners' README: `EmoLabel/list_patition_label.txt` with a file name and a label of 1 to 7
+The layout is that of the owners' README: `EmoLabel/list_patition_label.txt` with a file name and a label of 1 to 7
 in each line, `Image/aligned/train_00001_aligned.jpg` (100 x 100) or `Image/original/train_00001.jpg`. For original
-images `Annotation/boundingbox` and `Annotation/manual` give boxes and five points, where they are there.
+images `Annotation/boundingbox` and `Annotation/manual` give boxes and five points, if they exist.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _LIST = "EmoLabel/list_patition_label.txt"
 
 
 def read(source: Path, args: argparse.Namespace):
-    """The list's images, by the first word of their names."""
+    """The images of the list, split by the first word of their names."""
     path = sources.find(source, _LIST, "EmoLabel/list_partition_label.txt")
     rows = {"train": [], "test": []}
     for line in sources.read_lines(path):
@@ -41,7 +41,7 @@ def _items(source: Path, rows, images: str) -> Iterator[Item | Skipped]:
     for name, label in rows:
         stem = name.removesuffix(".jpg")
         number = int(label) - 1 if label.isdecimal() else label
-        if number == -1:  # the core counts from 0, the list from 1: say what the list says
+        if number == -1:  # counted from 0 here and from 1 in the list: report the list's number
             yield Skipped(name, "expression 0 is out of range, 1 to 7")
         elif images == "aligned":
             yield Item(File(f"Image/aligned/{stem}_aligned.jpg"), {"expression": number}, key=name)
@@ -63,7 +63,7 @@ def _box(data: bytes) -> np.ndarray:
 
 
 def _beside(source: Path, name: str, parse):
-    """What a file beside the image says; None where it is missing or makes no sense."""
+    """What a file beside the image says; None where it is missing or is invalid."""
     try:
         return parse(File(name).read(source))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Reading the folder that a data set was unpacked into: lists, tables and names, none of which lead out of it."""
+"""Reads the folder that a data set was unpacked into: lists, tables and names, without leaving the folder."""
 
 import csv
 import errno
@@ -29,7 +29,7 @@ def inside(source: Path, name: str) -> str:
 
 
 def read_file(source: Path, name: str, max_bytes: int) -> bytes:
-    """The bytes of a file, which must lie in the source folder, links followed.
+    """The bytes of a file, which must be in the source folder after following links.
 
     Raises:
       ValueError: it leads out of the folder, is no plain file, or has more than `max_bytes`.
@@ -55,7 +55,7 @@ def read_file(source: Path, name: str, max_bytes: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a file")
         if status.st_size > max_bytes:
-            raise ValueError(f"{status.st_size} bytes are more than the {max_bytes} that an image may have")
+            raise ValueError(f"{status.st_size} bytes exceed the limit of {max_bytes} for an image")
         return file.read()
 
 
@@ -73,7 +73,7 @@ def _real(source: Path) -> str:
 
 
 def find(source: Path, *names: str) -> Path:
-    """The first of some names, relative to the source, that exists.
+    """The first of several names, relative to the source, that exists.
 
     Raises:
       UserError: none exists, or it leads out of the source.
@@ -97,7 +97,7 @@ def find_folder(source: Path, *names: str) -> str:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a text file, without line ends, byte order mark and empty ones.
+    """The non-empty lines of a text file, without line ends and byte order mark.
 
     Raises:
       UserError: the file is missing or not UTF-8.
@@ -141,11 +141,11 @@ def _csv_rows(path: Path) -> Iterator[list[str]]:
 def image_names(source: Path, folder: str = "") -> Iterator[str]:
     """Names of all image files below a folder of the source, relative to the source, with slashes, in sorted order.
 
-    Hidden files and folders are left out, and what is not named as an image. A link to a folder outside of the source,
-    or to one that contains the link, is not followed but named as if it were an image: `read_file` says what it is.
+    Hidden files and folders are skipped, and files not named like an image. A link to a folder outside of the source,
+    or to one that contains the link, is not followed but listed like an image: `read_file` then reports it.
 
     Raises:
-      UserError: the folder is not there, or leads out of the source without being a link.
+      UserError: the folder does not exist, or leads out of the source without being a link.
     """
     if not os.path.islink(source / folder) and not _is_inside(source, folder):
         raise UserError(f"{source / folder}: the path leads out of the source folder: refused")
@@ -183,12 +183,12 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def folder_names(source: Path, folder: str = "") -> list[str]:
-    """Names of the folders right in a folder of the source, sorted, without hidden ones."""
+    """Names of the folders directly in a folder of the source, sorted, without hidden ones."""
     return [entry.name for entry in _entries(source, folder) if _is_folder(entry)]
 
 
 def people(source: Path, root: str, names: Sequence[str], first: int = 0) -> Iterator[tuple[dict[str, Any], str]]:
-    """The images of folders that are a person each.
+    """The images of folders with one person each.
 
     Args:
       source: the source folder.
@@ -197,7 +197,7 @@ def people(source: Path, root: str, names: Sequence[str], first: int = 0) -> Ite
       first: number of the first of them.
 
     Yields:
-      The labels `identity` (a number) and `name` (the folder's), and the name of an image, person after person.
+      The labels `identity` (a number) and `name` (the folder's), and the name of an image, one person after the other.
     """
     for number, name in enumerate(names, first):
         for image in image_names(source, f"{root}/{name}" if root else name):
@@ -219,5 +219,5 @@ def _entries(source: Path, folder: str) -> list[os.DirEntry]:
 
 
 def printable(text: str) -> str:
-    """Text that UTF-8 can hold, for file names that are not UTF-8 on disk: their odd bytes appear as \\xNN."""
+    """Valid UTF-8 for file names that are not UTF-8 on disk: their invalid bytes appear as \\xNN."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")

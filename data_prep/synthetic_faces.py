@@ -1,8 +1,8 @@
-"""Synthetic faces: the embedded data set, drawn instead of downloaded.
+"""Synthetic faces: the embedded data set, rendered instead of downloaded.
 
 python -m data_prep.synthetic_faces --out=DIR [--format=tfrecord|array_record] [--size=112] [--train_identities=200]
     [--test_identities=50] [--images_per_identity=12] [--seed=0]
-python -m data_prep.synthetic_faces --sheet=FILE.png [--seed=0]       # a picture of what is in it
+python -m data_prep.synthetic_faces --sheet=FILE.png [--seed=0]       # a picture of its contents
 
 Splits `train` and `test` have no identity in common. A record holds
 
@@ -16,7 +16,7 @@ Splits `train` and `test` have no identity in common. A record holds
 | landmarks | float32 [68, 2] | x, y in pixels in iBUG order; (0, 0) is the image's top left corner |
 | visibility | uint8 [68] | 0 for a landmark that faces away, is hidden, covered or outside the image |
 | attributes | uint8 [19] | `ATTRIBUTES`, 0 or 1 |
-| regions | PNG, one channel | index into `REGIONS` of what is seen at each pixel |
+| regions | PNG, one channel | index into `REGIONS` for each pixel |
 """
 
 import argparse
@@ -35,7 +35,7 @@ from synthetic_faces.sheet import sheet
 
 
 def write_sheet(path: str, *, seed: int = 0) -> None:
-    """Draws a picture of what is in the data set and writes it to `path` (PNG or JPEG).
+    """Draws a picture of the contents of the data set and writes it to `path` (PNG or JPEG).
 
     Raises:
       UserError: `path` has another ending, or its folder does not exist.
@@ -45,7 +45,7 @@ def write_sheet(path: str, *, seed: int = 0) -> None:
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg") or not in_a_folder:
         raise UserError(f"--sheet={path}: must be a .png or .jpg file in a folder that exists")
     picture = sheet(seed)
-    if path.suffix.lower() == ".png":  # 64 steps a channel: two thirds of the bytes, no difference to the eye
+    if path.suffix.lower() == ".png":  # 64 steps per channel: two thirds of the bytes, no visible difference
         picture = Image.fromarray(np.asarray(picture) // 4 * 4 + 2)
     encoded = io.BytesIO()
     picture.save(encoded, Image.registered_extensions()[path.suffix.lower()], optimize=True)
@@ -53,18 +53,18 @@ def write_sheet(path: str, *, seed: int = 0) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point; exit status 2 for an error of the user's."""
+    """Entry point; exit status 2 for a user's error."""
     parser = argparse.ArgumentParser(
-        prog="python -m data_prep.synthetic_faces", description="Draws the embedded data set."
+        prog="python -m data_prep.synthetic_faces", description="Renders the embedded data set."
     )
     parser.add_argument("--out", help="folder for the records, local or a URL; must not exist")
     parser.add_argument("--format", choices=("tfrecord", "array_record"), default="tfrecord")
-    parser.add_argument("--size", type=int, default=112, help=f"pixels across, {SIZES[0]} to {SIZES[1]}")
+    parser.add_argument("--size", type=int, default=112, help=f"side of a face in pixels, {SIZES[0]} to {SIZES[1]}")
     parser.add_argument("--train_identities", type=int, default=200)
     parser.add_argument("--test_identities", type=int, default=50)
     parser.add_argument("--images_per_identity", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sheet", help="instead of records, a picture (PNG or JPEG) of what is in them")
+    parser.add_argument("--sheet", help="instead of records, a picture (PNG or JPEG) of their contents")
     args = parser.parse_args(argv)
     with report_user_errors("synthetic_faces"):
         if args.sheet:

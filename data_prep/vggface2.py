@@ -20,7 +20,7 @@ _POINTS = tuple(f"P{i}{axis}" for i in range(1, 6) for axis in "XY")
 
 
 def read(source: Path, args: argparse.Namespace):
-    """Whichever of the two splits are there; people are numbered through, those of `train` first."""
+    """Those of the two splits that exist; people are numbered consecutively, those of `train` first."""
     folders = {split: folder for split in SPLITS for folder in (split, f"data/{split}") if (source / folder).is_dir()}
     if not folders:
         raise UserError(f"{source} has neither a folder train nor test: unpack vggface2_train.tar.gz into it")
@@ -47,7 +47,7 @@ def _items(source: Path, split: str, folder: str, names: list[str], first: int, 
 
 
 def _table(source: Path, name: str, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The numbers that a list of the folder bb_landmark gives for each image, `n000001/0001_01`."""
+    """The numbers of each image in a list of the folder bb_landmark, `n000001/0001_01`."""
     path = sources.find(source, f"bb_landmark/{name}", f"meta/bb_landmark/{name}", name)
     rows = sources.read_csv(path, ("NAME_ID", *columns))
     try:

@@ -1,4 +1,4 @@
-"""VoxCeleb1 and 2: faces cut out of interviews, by person, video and frame (https://arxiv.org/abs/1706.08612).
+"""VoxCeleb1 and 2: faces cropped from interviews, by person, video and frame (https://arxiv.org/abs/1706.08612).
 
 python -m data_prep.voxceleb --source=DIR --out=DIR [--align --size=224]
 
@@ -17,13 +17,13 @@ from data_prep.conversion import File, Item
 from facejax.errors import UserError
 
 _ROOTS = ("unzippedFaces", "unzippedIntervalFaces/data")
-_SCALE = "1.6"  # a folder between person and video in VoxCeleb1's faces: how far around the face the crop goes
+_SCALE = "1.6"  # a folder between person and video in VoxCeleb1's faces: the scale of the crop
 _LISTS = ("vox1_meta.csv", "vox2_meta.csv")
 _SPLITS = {"dev": "train", "test": "test"}
 
 
 def read(source: Path, args: argparse.Namespace):
-    """The split `train`; beside a list of people (vox1_meta.csv, vox2_meta.csv), its test people are split `test`."""
+    """The split `train`; with a list of people (vox1_meta.csv, vox2_meta.csv), its test people become split `test`."""
     features = {**conversion.PEOPLE, "video": tfds.features.Text(), "frame": tfds.features.Text()}
     root = next((root for root in _ROOTS if (source / root).is_dir()), "")
     names = sources.folder_names(source, root)
@@ -32,7 +32,7 @@ def read(source: Path, args: argparse.Namespace):
     if lists:
         split_of = {name: split for path in lists for name, split in _split_of_people(path).items()}
         if unknown := [name for name in names if name not in split_of]:
-            raise UserError(f"{lists[0]} says nothing of the folder {unknown[0]}, nor of {len(unknown) - 1} others")
+            raise UserError(f"{lists[0]} does not list the folder {unknown[0]} and {len(unknown) - 1} others")
         people = {split: [name for name in names if split_of[name] == split] for split in _SPLITS.values()}
         people = {split: names for split, names in people.items() if names}
     splits, first = {}, 0
@@ -43,12 +43,12 @@ def read(source: Path, args: argparse.Namespace):
 
 
 def _split_of_people(path: Path) -> Mapping[str, str]:
-    """Split of each person, by any of the names that the list has for them."""
+    """The split of each person, under any of their names in the list."""
     rows = csv.reader(sources.read_lines(path), delimiter="\t" if path.name == "vox1_meta.csv" else ",")
     rows = [[value.strip() for value in row] for row in rows]
     column = rows[0].index("Set") if rows and "Set" in rows[0] else -1
     if column < 0 or any(len(row) <= column or row[column] not in _SPLITS for row in rows[1:]):
-        raise UserError(f"{path} is not as it was shipped: the last column, Set, says dev or test")
+        raise UserError(f"{path} is not as shipped: the last column, Set, must be dev or test")
     return {name: _SPLITS[row[column]] for row in rows[1:] for name in row[:2]}
 
 

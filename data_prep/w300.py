@@ -3,8 +3,8 @@
 python -m data_prep.w300 --source=DIR --out=DIR
 
 --source holds the four collections as iBUG ships them: `afw`, `helen/trainset`, `helen/testset`, `lfpw/trainset`,
-`lfpw/testset`, `ibug`, each a folder of images with a `.pts` file of the same name beside every one. Split `train` is
-afw and both trainsets; split `test` is the full test set of 689, in which the field `subset` tells common (both
+`lfpw/testset`, `ibug`, each a folder of images with a `.pts` file of the same name next to every one. Split `train` is
+afw and both trainsets; split `test` is the full test set of 689, in which the field `subset` distinguishes common (both
 testsets) from challenging (ibug).
 """
 
@@ -26,7 +26,7 @@ FOLDERS = {
 
 
 def read(source: Path, args: argparse.Namespace):
-    """Every image that has points beside it."""
+    """Every image with points."""
     features = {
         "landmarks": tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
         "subset": tfds.features.ClassLabel(names=("train", "common", "challenging")),
@@ -37,7 +37,7 @@ def read(source: Path, args: argparse.Namespace):
 def _items(source: Path, folders: dict[str, str]) -> Iterator[Item | Skipped]:
     for folder, subset in folders.items():
         for name in sources.image_names(source, folder):
-            if PurePosixPath(name).stem.endswith("_mirror"):  # made by others, in some copies
+            if PurePosixPath(name).stem.endswith("_mirror"):  # added by others to some copies
                 continue
             points_name = str(PurePosixPath(name).with_suffix(".pts"))
             try:

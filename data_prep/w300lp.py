@@ -2,9 +2,9 @@
 
 python -m data_prep.w300lp --source=DIR --out=DIR
 
---source holds the folders `AFW`, `HELEN`, `IBUG`, `LFPW` and the same with `_Flip`, each with a `.mat` beside every
-`.jpg` (`Pose_Para`: pitch, yaw, roll in radians, ...; `pt2d`: 2 x 68); it may be the folder `300W_LP` or the one
-around it. One split, `train`. Poses beyond 99 degrees are left out, as in the protocol.
+--source holds the folders `AFW`, `HELEN`, `IBUG`, `LFPW` and the same with `_Flip`, each with a `.mat` next to every
+`.jpg` (`Pose_Para`: pitch, yaw, roll in radians, ...; `pt2d`: 2 x 68); it may be the folder `300W_LP` or its
+parent. One split, `train`. Poses beyond 99 degrees are skipped, as in the protocol.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def _items(source: Path, root: str) -> Iterator[Item | Skipped]:
 
 
 def posed_faces(source: Path, folder: str, points: str) -> Iterator[Item | Skipped]:
-    """The images of a folder with a `.mat` beside each, of which the array `points` begins with 68 x and 68 y."""
+    """The images of a folder with a `.mat` next to each, of which the array `points` begins with 68 x and 68 y."""
     for name in sources.image_names(source, folder):
         mat_name = str(PurePosixPath(name).with_suffix(".mat"))
         try:

@@ -1,10 +1,10 @@
-"""WFLW: 7 500 faces to train on and 2 500 to test, with 98 points and six flags of what is hard about them.
+"""WFLW: 7 500 faces to train on and 2 500 to test, with 98 points and six flags for difficulties.
 
 python -m data_prep.wflw --source=DIR --out=DIR
 
 --source holds `WFLW_images` and `WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_train.txt` (and
 `..._test.txt`), in each line 196 coordinates, x_min y_min x_max y_max, the six flags and the name of the image. The
-field `subsets` holds the flags in the owners' order, `SUBSETS`; a test subset is where its flag is 1.
+field `subsets` holds the flags in the owners' order, `SUBSETS`; a test subset contains the faces whose flag is 1.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def _items(path: Path) -> Iterator[Item | Skipped]:
             {"landmarks": landmarks, "box": box, "subsets": flags.astype(np.uint8)},
             box=box,
             points=landmarks[_FIVE_POINTS],
-            key=f"{name} with the box {box.astype(int).tolist()}",  # a picture has several faces
+            key=f"{name} with the box {box.astype(int).tolist()}",  # a picture may have several faces
         )
 
 

@@ -1,1 +1,1 @@
-"""What several data sets share: point files, pair lists, MATLAB files, pickles, angles, folds."""
+"""Formats shared by several data sets: point files, pair lists, MATLAB files, pickles, angles, folds."""

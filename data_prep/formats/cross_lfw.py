@@ -1,4 +1,4 @@
-"""CALFW and CPLFW, which lie on the disk in the same way: a list of two lines a pair, images, five points."""
+"""CALFW and CPLFW, which have the same layout: a list with two lines per pair, images, five points."""
 
 import argparse
 import functools
@@ -17,7 +17,7 @@ def dataset(letters: str, *, homepage: str, citation: str) -> conversion.Dataset
         name=f"{letters}lfw",
         read=functools.partial(_read, pair_list, f"{letters.upper()}_landmarks"),
         layout=f"{pair_list} and the folder 'aligned images' or images",
-        description="Images 2i and 2i + 1 are a pair; `same` is 1 if they are one person.",
+        description="Images 2i and 2i + 1 are a pair; `same` is 1 if they show one person.",
         homepage=homepage,
         license="non-commercial research",
         citation=citation,

@@ -1,8 +1,8 @@
-"""Head pose: from what the data sets store to yaw, pitch and roll in degrees, with one sign for all.
+"""Head pose: converts the data sets' formats to yaw, pitch and roll in degrees, with common signs.
 
 Yaw is positive when the nose points to the image's right, pitch when it points up, roll when the head is turned
-clockwise as seen in the image. 300W-LP and the code around it (3DDFA, Hopenet) count yaw the other way round;
-errors are the same either way.
+clockwise as seen in the image. 300W-LP and the code around it (3DDFA, Hopenet) count yaw in the opposite direction;
+errors are the same.
 """
 
 import numpy as np
@@ -31,10 +31,10 @@ def from_pose_para(pose_para: np.ndarray) -> np.ndarray:
 
 
 def from_camera_rotation(rotation: np.ndarray) -> np.ndarray:
-    """Rotation of a head in a camera's frame (x to the right, y down, z away), as BIWI has it, to degrees.
+    """Rotation of a head in a camera's frame (x to the right, y down, z away), as in BIWI, to degrees.
 
-    The identity looks straight into the camera. The angles are those of `from_pose_para`'s factors, as Hopenet
-    (`datasets.BIWI`) takes them.
+    The identity looks straight into the camera. The angles are those of `from_pose_para`'s factors, as in Hopenet
+    (`datasets.BIWI`).
 
     Args:
       rotation: [3, 3].
@@ -55,5 +55,5 @@ def from_camera_rotation(rotation: np.ndarray) -> np.ndarray:
 
 
 def within_protocol(pose: np.ndarray) -> bool:
-    """Whether all angles are at most 99 degrees; Hopenet, and all who compare with it, leave other images out."""
+    """Whether all angles are at most 99 degrees; Hopenet, and work compared with it, exclude other images."""
     return bool((np.abs(pose) <= 99).all())

@@ -1,12 +1,12 @@
-"""Pairs of faces that are the same person or are not, as records: LFW, CALFW, CPLFW, InsightFace's `.bin` files.
+"""Pairs of faces of the same person or of two people, as records: LFW, CALFW, CPLFW, InsightFace's `.bin` files.
 
-One convention for all: the images 2i and 2i + 1 of a split are pair i, and both say in `same` whether they are one
-person (1) or not (0). Ten-fold protocols take their folds from runs of neighbouring pairs, so the order is the lists'.
+One convention for all: the images 2i and 2i + 1 of a split are pair i, and the field `same` of both is 1 if they show
+one person, otherwise 0. Ten-fold protocols use runs of neighbouring pairs as folds, so the order is that of the lists.
 `facejax.evaluation.verification.verify_pairs(embeddings, same[0::2])` is the protocol, and so is the probe
 `verification` with the label `same`. An image that occurs in several pairs is stored several times: that costs a few
-megabytes, and saves every reader a second list.
+megabytes, and readers need no second list.
 
-Where one image of a pair cannot be used, both are skipped.
+If one image of a pair cannot be used, both are skipped.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ _FOLDS = 10
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _HalfPair:
-    """An image that is good only if the other one of its pair is."""
+    """An image that is usable only if the other one of its pair is."""
 
     name: str
     image: conversion.Image
@@ -55,14 +55,14 @@ def _check(data: bytes) -> None:
 def pair(
     number: int, first: conversion.Image, second: conversion.Image, same, *, points=(None, None), needs_points=False
 ):
-    """The two items of a pair, to be yielded one after the other; two `Skipped` if points are needed and missing.
+    """The two items of a pair, to yield one after the other; two `Skipped` if points are needed and missing.
 
     Args:
       number: of the pair.
       first: an image.
       second: the other.
-      same: whether they are one person.
-      points: the five points [5, 2] of each; None where there are none.
+      same: whether they show one person.
+      points: the five points [5, 2] of each, or None.
       needs_points: whether images are to be aligned.
     """
     for image, found in zip((first, second), points, strict=True):
@@ -85,13 +85,13 @@ def _can_align(points: np.ndarray | None) -> bool:
 
 
 def read_lfw_pairs(path: Path) -> Iterator[tuple[str, str, bool]]:
-    """The pairs of LFW's `pairs.txt`, in its order: two paths `Name/Name_0001.jpg`, and whether they are one person.
+    """The pairs of LFW's `pairs.txt`, in its order: two paths `Name/Name_0001.jpg`, and whether they show one person.
 
     The first line has the number of folds and of pairs of each kind in a fold (View 1: the latter only); the others are
     `Name 1 4` or `Name 1 Other_Name 2`, with tabs.
 
     Raises:
-      UserError: the file is missing, a line is neither, or their number is not what the first says.
+      UserError: the file is missing, a line is neither, or their number differs from the first line.
     """
     lines = sources.read_lines(path)
     header = next(lines, "").split()
@@ -111,14 +111,14 @@ def read_lfw_pairs(path: Path) -> Iterator[tuple[str, str, bool]]:
         one, two = (f"{name}/{name}_{int(number):04d}.jpg" for name, number in zip(names, numbers, strict=True))
         yield one, two, len(words) == 3
     if count != expected:
-        raise UserError(f"{path} has {count} pairs where its first line says {expected}; take it as it is shipped")
+        raise UserError(f"{path} has {count} pairs, but its first line says {expected}; take it as shipped")
 
 
 def read_two_line_pairs(path: Path) -> list[tuple[str, str, bool]]:
-    """The pairs of `pairs_CALFW.txt` and `pairs_CPLFW.txt`, brought into folds.
+    """The pairs of `pairs_CALFW.txt` and `pairs_CPLFW.txt`, arranged in folds.
 
-    A pair is two lines, each the name of an image and a number: 0 for different people, else the same. The files have
-    all pairs of one person first; here every tenth of both kinds makes a fold, as the protocol has it.
+    A pair is two lines, each the name of an image and a number: 0 for different people, otherwise the same. The files
+    have all pairs of one person first; here every tenth of both kinds makes a fold, as in the protocol.
 
     Raises:
       UserError: the file is missing, or a line is something else.
@@ -126,7 +126,7 @@ def read_two_line_pairs(path: Path) -> list[tuple[str, str, bool]]:
     lines = list(sources.read_lines(path))
     rows = [(name.strip(), number) for name, _, number in (line.strip().rpartition(" ") for line in lines)]
     if len(rows) % 2 or not all(name and number.isdecimal() for name, number in rows):
-        raise UserError(f"{path}: every line must be the name of an image and a number, and two lines a pair")
+        raise UserError(f"{path}: every line must be the name of an image and a number, with two lines per pair")
     kinds = {True: [], False: []}
     for line, ((one, number), (two, other)) in enumerate(zip(rows[0::2], rows[1::2], strict=True)):
         if number != other:

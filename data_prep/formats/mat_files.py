@@ -1,6 +1,6 @@
-"""Reads arrays of numbers from MATLAB files (.mat, versions 5 to 7): nothing runs, and every length is checked.
+"""Reads arrays of numbers from MATLAB files (.mat, versions 5 to 7): nothing is executed, and every length is checked.
 
-SciPy reads these files too, but a damaged one can crash it, with the process.
+SciPy also reads these files, but a damaged one can crash it and the process.
 
 Source: MathWorks, MAT-File Format (https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf).
 """
@@ -16,7 +16,7 @@ _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"
 _MATRIX, _COMPRESSED = 14, 15
 _NUMERIC_CLASSES = range(6, 16)  # double, single, int8, ..., uint64; others are cells, structures, text, ...
 _COMPLEX = 0x0800
-_MAX_UNPACKED = 16 << 20  # bytes; the files in use have some kilobytes
+_MAX_UNPACKED = 16 << 20  # bytes; real files have a few kilobytes
 
 
 def read(data: bytes, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -46,7 +46,7 @@ def read(data: bytes, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Type and content of each element; one of up to 4 bytes may be written with its length beside its type."""
+    """Type and content of each element; a content of up to 4 bytes may be written with its length next to its type."""
     position = 0
     while position < len(data):
         if len(data) - position < 8:
@@ -91,6 +91,6 @@ def _matrix(content: bytes, order: str, names: tuple[str, ...]) -> dict[str, np.
     shape = struct.unpack(f"{order}{len(shape) // 4}i", shape)
     dtype = np.dtype(_TYPES[kind]).newbyteorder(order)
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(numbers):
-        raise ValueError(f"damaged: {name.decode()} has more or fewer numbers than its shape says")
+        raise ValueError(f"damaged: {name.decode()} has a number of values that does not fit its shape")
     with np.errstate(invalid="ignore"):  # a signalling NaN
         return {name.decode(): np.frombuffer(numbers, dtype).astype(np.float64).reshape(shape, order="F")}

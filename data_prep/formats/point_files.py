@@ -1,4 +1,4 @@
-"""Landmarks: iBUG's `.pts`, files with a point in each line, and the five points of a face out of 68."""
+"""Landmarks: iBUG's `.pts`, files with a point in each line, and the five points of a face from 68."""
 
 import re
 
@@ -26,7 +26,7 @@ def read_pts(data: bytes, num_points: int = 68) -> np.ndarray:
 
 
 def read_rows(data: bytes, num_points: int) -> np.ndarray:
-    """The points of a file whose first lines have an x and a y each, as they are.
+    """The points of a file whose first lines have an x and a y each, unchanged.
 
     Returns:
       float32 [num_points, 2].

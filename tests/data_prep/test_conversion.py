@@ -111,7 +111,7 @@ def test_nothing_usable_is_an_error(source, tmp_path):
     with pytest.raises(UserError, match="no images for the split 'train'"):
         convert(ALL, source, tmp_path / "out")
     put(source, "a.jpg", b"")
-    with pytest.raises(UserError, match=r"no records: all 1 were skipped, the first because of the file is empty"):
+    with pytest.raises(UserError, match=r"no records: all 1 were skipped, the first with: the file is empty"):
         convert(ALL, source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -315,8 +315,8 @@ def test_subsets_of_classes_keep_the_names(source, tmp_path):
         (["--size=-3"], "must be a number of pixels"),
         (["--shard_mb=0"], "must be above 0"),
         (["--identity_fraction=0", "--labels=identity"], "above 0 and at most 1"),
-        (["--identity_fraction=0.01", "--labels=identity"], "of 1 identities is none"),
-        (["--shots=1"], "want records with identities"),
+        (["--identity_fraction=0.01", "--labels=identity"], "of 1 identities leaves none"),
+        (["--shots=1"], "need records with identities"),
         (["--split=validation"], "image_folder has train"),
     ],
 )

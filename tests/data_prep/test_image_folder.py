@@ -61,7 +61,7 @@ def test_splits_share_the_classes(tmp_path):
     assert {s: [r["file"] for r in records] for s, records in found.items()} == {
         "test": ["test/dog/2.jpg", "test/eel/2.jpg"]
     }
-    with pytest.raises(UserError, match="want --split, one of test, train"):
+    with pytest.raises(UserError, match="need --split, one of test, train"):
         convert(DATASET, source, tmp_path / "few", "--labels=identity", "--splits", "--shots=1")
 
 

@@ -115,7 +115,7 @@ def test_celeba_lists_that_make_no_sense(tmp_path, capsys):
     assert "is not a name and 40 whole numbers" in refused(celeba.DATASET, source, capsys=capsys)
     lists["list_attr_celeba.txt"].write_text(text)
     lists["list_eval_partition.txt"].write_text("000001.jpg 3\n")
-    assert "'3' is no split" in refused(celeba.DATASET, source, capsys=capsys)
+    assert "'3' is not a split" in refused(celeba.DATASET, source, capsys=capsys)
 
 
 # --- 300W ---

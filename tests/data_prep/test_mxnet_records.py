@@ -170,7 +170,7 @@ def test_damaged_and_truncated_files(tmp_path):
     [
         ("property", "93431", "three numbers"),
         ("property", "a,b,c", "three numbers"),
-        ("property", "55,112,112", "55 people and is none of the known sets: say --channel_order"),
+        ("property", "55,112,112", "55 people and is not a known set: set --channel_order"),
         ("train.idx", "0 0\n1 5\n", "a key, a tab and an offset"),
         ("train.idx", "", "a key, a tab and an offset"),
         ("train.rec", None, r"lacks train\.rec"),

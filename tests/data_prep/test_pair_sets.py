@@ -79,7 +79,7 @@ def test_lfw_both_of_a_pair_or_none(tmp_path):
     [
         ("", "first line"),
         ("Ann\t1\t2\n", "first line"),
-        ("1\t1\nAnn\t1\t2\n", "1 pairs where its first line says 2"),
+        ("1\t1\nAnn\t1\t2\n", "1 pairs, but its first line says 2"),
         ("1\t1\nAnn\t1\t2\nAnn\t1\tBob\n", "'Ann 1 Bob'"),
         ("1\t1\nAnn\t1\t2\nAnn\tone\tBob\t2\n", "two names with a number each"),
     ],
@@ -155,7 +155,7 @@ def test_calfw_without_points(tmp_path, capsys):
     path.write_text(text.replace("Person 0_0002.jpg 1", "Person 0_0002.jpg 2"))
     assert "line 1: the two lines of a pair" in refused(calfw.DATASET, source, capsys=capsys)
     path.write_text(text + "odd.jpg 0\n")
-    assert "two lines a pair" in refused(calfw.DATASET, source, capsys=capsys)
+    assert "two lines per pair" in refused(calfw.DATASET, source, capsys=capsys)
 
 
 def test_folds_of_the_published_size(tmp_path):
@@ -240,9 +240,9 @@ def test_damaged_images_in_a_bin(tmp_path, capsys):
     summary, records = convert(insightface_bin.DATASET, source)
     assert [record["image"] for record in records["lfw"]] == faces[2:4]
     reasons = skipped(summary["lfw"])
-    assert "pixels are more than" in reasons["lfw.bin, image 1 (pair 0)"]
+    assert "pixels exceed the limit" in reasons["lfw.bin, image 1 (pair 0)"]
     assert "empty" in reasons["lfw.bin, image 4 (pair 2)"] and len(reasons) == 6
-    with pytest.raises(UserError, match="pixels are more than"):
+    with pytest.raises(UserError, match="pixels exceed the limit"):
         convert(insightface_bin.DATASET, source, "--strict")
     (source / "lfw.bin").write_bytes((source / "lfw.bin").read_bytes()[:-20])
     assert "damaged" in refused(insightface_bin.DATASET, source, capsys=capsys)

@@ -257,6 +257,6 @@ def test_biwi_bad_poses(tmp_path, capsys):
         "No such file or directory",
     ]
     (source / "02/rgb.cal").write_text("not a camera")
-    assert "rgb.cal is not a file of numbers" in refused(biwi.DATASET, source, capsys=capsys)
+    assert "rgb.cal does not contain numbers" in refused(biwi.DATASET, source, capsys=capsys)
     (source / "02/rgb.cal").unlink()
     assert "02/rgb.cal" in refused(biwi.DATASET, source, capsys=capsys)

@@ -68,8 +68,8 @@ def test_people_who_are_not_in_the_list(tmp_path):
     source = tmp_path / "source"
     put_frames(source, ["A.J._Buckley/1.6/v/1.jpg", "Nobody/1.6/v/1.jpg"])
     put(source, "vox1_meta.csv", META_1)
-    with pytest.raises(UserError, match="says nothing of the folder Nobody"):
+    with pytest.raises(UserError, match="does not list the folder Nobody"):
         convert(DATASET, source, tmp_path / "out")
     put(source, "vox1_meta.csv", META_1.replace("\t", ";"))
-    with pytest.raises(UserError, match="not as it was shipped"):
+    with pytest.raises(UserError, match="not as shipped"):
         convert(DATASET, source, tmp_path / "out")
