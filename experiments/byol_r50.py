@@ -6,7 +6,7 @@ Grill et al., "Bootstrap your own latent", NeurIPS 2020, arXiv 2006.07733.
 
 Data, views, optimizer and evaluations are those of fra_r50.py.
 
-Result to expect: no number of this run is published.
+Result to expect: no result of this run is published.
 """
 
 from experiments import fra_r50

@@ -7,7 +7,7 @@ lafs_part_fvit.py; the crops are DINO's (arXiv 2104.14294): global ones of 112 p
 
 Local crops have 6x6 patches; their positions are interpolated from those of 14x14, as DINO does.
 
-Result to expect: no number of this run is published.
+Result to expect: no result of this run is published.
 """
 
 from experiments import lafs_part_fvit

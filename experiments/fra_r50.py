@@ -6,7 +6,7 @@ arXiv 2403.02138.
     python -m data_prep.vggface2 --source=VGGFACE2 --out=datasets/vggface2
     python -m facejax.main --config=experiments/fra_r50.py --workdir=gs://BUCKET/fra_r50
 
-Hardware: the batch of 512 at 224 px wants 8 devices with 16 GB or more each (TPU v3-8 and newer, 8 GPUs); on fewer,
+Hardware: the batch of 512 at 224 px needs 8 devices with 16 GB or more each (TPU v3-8 and newer, 8 GPUs); on fewer,
 lower `config.batch_size` and, in proportion, `config.optimizer.learning_rate`.
 
     python -m facejax.main --config=experiments/fra_r50.py:demo --workdir=workdirs/demo
@@ -18,8 +18,8 @@ is the same method on 64 px synthetic faces, which it renders itself: a narrow R
 
 is for your own photos, from a hundred to a hundred thousand, on a laptop or one GPU.
 
-Result to expect: the paper judges fine-tuned networks; no number of the frozen encoder is known to us. Of the demo,
-docs/demo.md has one run.
+Result to expect: the paper evaluates fine-tuned networks; we know of no result of the frozen encoder. docs/demo.md has
+one run of the demo.
 """
 
 from experiments import common
@@ -29,7 +29,7 @@ def get_config(arg=None):
     """The config.
 
     Args:
-      arg: None for the paper's run, "demo" for synthetic faces on a laptop, "photos" for photos of one's own.
+      arg: None for the paper's run, "demo" for synthetic faces on a laptop, "photos" for your own photos.
     """
     config = common.base("fra", arg, args=("demo", "photos"))
     config.epochs = 50
@@ -53,7 +53,7 @@ def get_config(arg=None):
     config.model = dict(
         backbone="resnet50",
         width=64,
-        output_stride=32,  # pixels a cell of the grid that regions are found on
+        output_stride=32,  # pixels per cell of the grid on which regions are found
         embedding_dim=256,
         hidden_dim=4096,
         num_regions=8,
@@ -72,7 +72,7 @@ def get_config(arg=None):
         teacher_temperature=0.04,
         sinkhorn_iterations=3,
         # Officially, on W GPUs the gradient of the entropy term is 1/W of what the loss says, since the all-reduce of
-        # the mean probabilities is invisible to autograd. To imitate a published run on W GPUs, set 1/W.
+        # the mean probabilities is invisible to autograd. To reproduce a published run on W GPUs, set 1/W.
         entropy_weight=1.0,
     )
     config.optimizer = dict(
@@ -82,7 +82,7 @@ def get_config(arg=None):
         weight_decay=1e-6,
         trust_coefficient=1e-3,
         exclude="official",  # or "bias_and_norm": no norm scale is decayed or adapted
-        predictor_factor=1.0,  # the predictors' learning rate over that of the rest
+        predictor_factor=1.0,  # the predictors' learning rate divided by that of other parameters
     )
     config.ema = dict(
         momentum=0.996,  # rises to 1 along a cosine
@@ -99,7 +99,7 @@ def get_config(arg=None):
 
 
 def shrink(config):
-    """Turns the paper's run into a laptop's: few steps need a faster target and predictors, and gentler views."""
+    """Reduces the paper's run to a laptop's: few steps need a faster target and predictors, and weaker views."""
     config.batch_size = 32
     config.dtype = "float32"
     config.data.num_workers = 0
@@ -127,25 +127,25 @@ def synthetic(config):
     common.on_synthetic_faces(config, image_size=64)
     for view in (config.view1, config.view2):
         view.flip = 0.0  # a mirrored head has another yaw
-        view.update(grey_probability=0.0, blur_probability=0.0)  # of few views, at every step's cost
+        view.update(grey_probability=0.0, blur_probability=0.0)  # few views would use them, and every step would pay
 
 
 def photos(config):
-    """Photos of one's own: as many steps for few as for 4800 of them, judged by the labels that they have."""
+    """Your own photos: a few of them get as many steps as 4800, and are evaluated by the labels that they have."""
     config.epochs = 20
-    config.min_steps_per_epoch = 150  # an epoch of few photos goes over them several times
+    config.min_steps_per_epoch = 150  # an epoch passes over a few photos several times
     config.image_size = 64
     config.model.width = 32
     config.data.update(folder="datasets/photos", image_size=96)
     del config.synthetic_faces
-    # Each photo is looked for among all others: training saw no label.
+    # Each photo is compared with all others: training sees no label.
     among_all = dict(
         data=config.data.get_ref("folder"),
         train_split="train",
         test_split="train",
         probes=("retrieval", "knn"),
         k=5,
-        optional=True,  # left out where the photos do not have the label
+        optional=True,  # skipped if the photos do not have the label
     )
     config.evaluations = {
         "identity": dict(among_all, label="identity"),  # of data_prep.image_folder --labels=identity

@@ -1,18 +1,17 @@
-"""LAFS' three stages one after the other on synthetic faces: what pre-training is worth with few images of a person.
+"""LAFS' three stages in turn on synthetic faces: how much pre-training helps with few images per person.
 
     python -m experiments.lafs_chain --workdir=workdirs/lafs_chain
 
 Runs the demos of part_fvit_supervised.py and lafs_part_fvit.py, then that of lafs_finetune.py with 1, 4 and 10 images
-of each person, from the teacher of stage 2 and from a random transformer; each run in a folder of its own, in which
-`facejax.main` would have left the same. Ends with a table, which it also leaves as few_shot.json. Interrupted, the same
-command resumes.
+of each person, from the teacher of stage 2 and from a random transformer; each run in its own folder, with the same
+files as from `facejax.main`. It ends with a table, also written to few_shot.json. Re-run the same command to resume.
 """
 
 import argparse
 
 from facejax import interruptions
 
-if __name__ == "__main__":  # importing the rest takes seconds
+if __name__ == "__main__":  # the other imports take seconds
     interruptions.guard_command("lafs_chain")
 
 from absl import logging
@@ -26,19 +25,19 @@ from facejax.files import write_json
 from facejax.log_output import log_to_stderr
 
 IMAGES = (1, 4, 10)  # of a person
-# As many steps for each, those of 10 images of 250 people: what their steps are compiled to is the same, and is cached.
+# The same number of steps for each, that of 10 images of 250 people, so that all share one compiled and cached step.
 EPOCHS, STEPS_PER_EPOCH = 8, 78
 STARTS = ("random", "pre-trained")  # transformers
 
 
 def run(config, workdir: epath.Path) -> dict[str, float]:
-    """Trains, or reads what is there; the metrics of the trained encoder."""
+    """The metrics of the trained encoder; trains it unless they exist."""
     logging.info("--- %s", workdir)
     return train.train(config, workdir)["trained"]
 
 
 def configs(folder: epath.Path) -> dict:
-    """Configs of all runs in their order, by the run's folder within `folder`."""
+    """Configs of all runs in order, by the run's folder within `folder`."""
     part_fvit, lafs = part_fvit_supervised.get_config("demo"), lafs_part_fvit.get_config("demo")
     lafs.landmark_network = str(folder / "part_fvit")
     runs = {"part_fvit": part_fvit, "lafs": lafs}
@@ -75,7 +74,7 @@ def chain(folder: epath.Path) -> list[dict]:
 
 
 def table(rows: list[dict]) -> str:
-    """Plain text: a line for each number of images and metric, random against pre-trained."""
+    """Plain text: a line for each number of images and metric, comparing random and pre-trained."""
     found = {(row["images"], row["transformer"]): row for row in rows}
     lines = [f"{'images of a person':20}{'metric':36}" + "".join(f"{start:>13}" for start in STARTS)]
     for count in IMAGES:
@@ -86,7 +85,7 @@ def table(rows: list[dict]) -> str:
 
 
 def main() -> None:
-    """Entry point; exit status 2 for an error of the user's."""
+    """Entry point; exit status 2 for a user's error."""
     parser = argparse.ArgumentParser(prog="python -m experiments.lafs_chain", description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", required=True, help="folder of the runs")
     workdir = parser.parse_args().workdir

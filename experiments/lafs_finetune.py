@@ -11,8 +11,8 @@ trained together:
 Few-shot: `--config.data.images_per_class=4`, or `--config.data.class_share=0.1` for a tenth of the identities. Without
 pre-training, to compare with: `--config.initialize_from.transformer=random`.
 
-The official script computes the layer-wise rates and then never applies them: `config.optimizer.groups` has the paper's
-("layer_decay") and theirs ("layer_decay_official"). For MS1MV3 set `config.data.folder`,
+The official script computes the layer-wise rates and never applies them: `config.optimizer.groups` selects the paper's
+("layer_decay") or the official behaviour ("layer_decay_official"). For MS1MV3 set `config.data.folder`,
 `config.classifier.num_classes=93431`, `config.rand_augment.magnitude=2` and `config.mixup.probability=0.2`.
 
     python -m facejax.main --config=experiments/lafs_finetune.py:demo --workdir=workdirs/lafs_finetuned_demo \
@@ -21,8 +21,8 @@ The official script computes the layer-wise rates and then never applies them: `
 
 is the same, small, on synthetic faces: minutes on two cores.
 
-Result to expect: TAR at FAR 1e-4 of 96.28 % on IJB-B and 97.58 % on IJB-C; 96.05 and 97.40 without stage 2 (the
-authors').
+Result to expect: TAR at FAR 1e-4 of 96.28 % on IJB-B and 97.58 % on IJB-C; 96.05 and 97.40 without stage 2 (reported
+by the authors).
 """
 
 from experiments import part_fvit_supervised
@@ -31,9 +31,9 @@ from experiments import part_fvit_supervised
 def get_config(arg=None):
     """The config; `arg` as for part_fvit_supervised.py."""
     config = part_fvit_supervised.get_config(arg)
-    config.initialize_from.update(transformer="", landmark_network="")  # to be set: see above
+    config.initialize_from.update(transformer="", landmark_network="")  # must be set: see above
     config.optimizer.update(groups="layer_decay", layer_decay=0.58)  # trunk of the landmark network 0.05, vectors 0
-    config.optimizer.landmark_warmup_epochs = (0, 0)  # it has learned already
+    config.optimizer.landmark_warmup_epochs = (0, 0)  # it is already trained
     if arg == "demo":
         config.batch_size = 32
         config.data.images_per_class = 4

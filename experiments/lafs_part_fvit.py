@@ -6,18 +6,19 @@ Stage 2 of LAFS; its landmark network is that of stage 1, a workdir of part_fvit
     python -m facejax.main --config=experiments/lafs_part_fvit.py --workdir=workdirs/lafs \
         --config.landmark_network=workdirs/part_fvit
 
-The released weights come from this run: 205 990 images, one of each identity of WebFace4M. Labels are used for the
-choice of the images only. (The released script reads MS1MV3 instead, through a list of 0.4 of its images drawn at
+The released weights come from this run: 205 990 images, one of each identity of WebFace4M. Labels are used only
+to choose the images. (The released script reads MS1MV3 instead, through a list of 0.4 of its images drawn at
 random: `--config.data.folder=datasets/ms1mv3 --config.data.images_per_class=0`, without that list.)
 
-Hardware: the official run took two A100 with 40 GB and 82 images each; the learning rate follows `config.batch_size`.
+Hardware: the official run used two A100 with 40 GB and 82 images each; the learning rate follows `config.batch_size`.
 
     python -m facejax.main --config=experiments/lafs_part_fvit.py:demo --workdir=workdirs/lafs_demo \
         --config.landmark_network=workdirs/part_fvit_demo
 
 is the same method, small, on synthetic faces: minutes on two cores.
 
-Result to expect: after lafs_finetune.py, TAR at FAR 1e-4 of 96.28 % on IJB-B and 97.58 % on IJB-C (the authors').
+Result to expect: after lafs_finetune.py, TAR at FAR 1e-4 of 96.28 % on IJB-B and 97.58 % on IJB-C (reported by the
+authors).
 """
 
 from experiments import common
@@ -27,7 +28,7 @@ def get_config(arg=None):
     """The config.
 
     Args:
-      arg: None for the paper's run, "demo" for the laptop's.
+      arg: None for the paper's run, "demo" for a laptop.
     """
     config = common.base("lafs", arg)
     config.epochs = 41
@@ -39,7 +40,7 @@ def get_config(arg=None):
     config.data = common.records(
         "datasets/webface4m",
         image_size=112,
-        label="identity",  # for the two choices that follow, and for nothing else
+        label="identity",  # used only for the following two choices
         images_per_class=1,  # 0: all
         class_share=1.0,  # fraction of the identities
         class_choice="random",  # or "prefix": the first records
@@ -59,10 +60,10 @@ def get_config(arg=None):
     config.local = dict(view, blur_probability=0.5, solarize_probability=0.0)
     config.num_local = 8
 
-    config.landmark_network = ""  # to be set: workdir or official checkpoint (.pth) of stage 1; or "random"
+    config.landmark_network = ""  # must be set: workdir or official checkpoint (.pth) of stage 1; or "random"
     config.landmark_augmentation = dict(
         noise=5.0,  # pixels
-        local_points=36,  # that a local crop keeps
+        local_points=36,  # points of a local crop
     )
     config.model = dict(
         size="base",  # tiny, small, base
@@ -91,7 +92,7 @@ def get_config(arg=None):
     )
     config.ema = dict(
         momentum=0.996,  # rises to 1 along a cosine
-        teacher_mode="train",  # the teacher drops out as the student does, officially too; or "eval": it is still
+        teacher_mode="train",  # the teacher applies dropout like the student, as officially; or "eval"
     )
 
     config.synthetic_faces.update(train_identities=200, test_identities=50)
@@ -104,7 +105,7 @@ def get_config(arg=None):
 
 
 def shrink(config):
-    """Turns the paper's run into the laptop's."""
+    """Reduces the paper's run to one for a laptop."""
     config.epochs = 8
     config.batch_size = 32
     config.image_size = 48
@@ -115,7 +116,7 @@ def shrink(config):
     config.evaluations.expression.probes = ("linear",)
     config.data.images_per_class = 0
     for view in (config.global1, config.global2, config.local):
-        # Gentle: who a synthetic face is shows most in the colours of skin and hair.
+        # Weak, because the colours of skin and hair identify a synthetic face best.
         view.update(size=48, jitter=(0.1, 0.1, 0.1, 0.02), grey_probability=0.0, solarize_probability=0.0)
         view.update(blur_probability=0.1, blur_radius=(0.1, 0.5))
     config.num_local = 2

@@ -1,7 +1,7 @@
-"""Part fViT-B on MS1MV3 with CosFace: recognition with labels, and where LAFS' landmark network comes from.
+"""Part fViT-B on MS1MV3 with CosFace: recognition with labels, and the source of LAFS' landmark network.
 
 Sun & Tzimiropoulos, "Part-based face recognition with vision transformers", BMVC 2022, arXiv 2212.00057: the landmarks
-are learned through the patches that are cut around them, without landmark labels. Stage 1 of LAFS.
+are learned through the patches around them, without landmark labels. Stage 1 of LAFS.
 
     python -m data_prep.mxnet_records --source=MS1MV3 --out=datasets/ms1mv3
     python -m facejax.main --config=experiments/part_fvit_supervised.py --workdir=workdirs/part_fvit
@@ -19,7 +19,7 @@ batch. The rows of the classifier, and its moments, are split over all devices.
 
 is a small Part fViT on synthetic faces, which it renders itself: minutes on two cores.
 
-Result to expect: TAR at FAR 1e-4 on IJB-C of 97.29 and 97.40 %, the two numbers that are listed for Part fViT.
+Result to expect: TAR at FAR 1e-4 on IJB-C of 97.29 and 97.40 %, the two published results of Part fViT.
 """
 
 import math
@@ -31,7 +31,7 @@ def get_config(arg=None):
     """The config.
 
     Args:
-      arg: None for the paper's run, "demo" for the laptop's.
+      arg: None for the paper's run, "demo" for a laptop.
     """
     config = common.base("supervised", arg)
     config.epochs = 34
@@ -69,7 +69,7 @@ def get_config(arg=None):
         stochastic_depth=0.1,
         landmark_dropout=0.5,
     )
-    config.initialize_from = dict(  # workdirs or official checkpoints (.pth); this stage has none to start from
+    config.initialize_from = dict(  # workdirs or official checkpoints (.pth); this stage starts from none
         transformer="random", landmark_network="random"
     )
     config.classifier = dict(
@@ -78,7 +78,7 @@ def get_config(arg=None):
         scale=64.0,
         margin=0.4,
         axis="data",  # of the mesh, that its rows are split over
-        sampled=1.0,  # share of the rows that take part in a step (partial FC)
+        sampled=1.0,  # fraction of the rows that take part in a step (partial FC)
     )
     config.optimizer = dict(
         learning_rate=1e-3 * 3 / 480 * math.sqrt(400 / 336) * 336,  # official for 3 accumulated batches of 400
@@ -88,7 +88,7 @@ def get_config(arg=None):
         weight_decay=0.1,
         landmark_weight_decay=0.05,
         landmark_factor=1.0,  # on the learning rate of the landmark network
-        landmark_warmup_epochs=(0, 0),  # between which that rate rises from 0, while patches are still learned alone
+        landmark_warmup_epochs=(0, 0),  # between which that rate rises from 0, while only patches are learned
         layer_decay=1.0,
         # Parts of a batch that are computed one after the other, each with its own mixup and batch statistics. The
         # official code has 6 parts of 200 images: 2 GPUs with 3 accumulated batches each.
@@ -97,7 +97,7 @@ def get_config(arg=None):
 
     config.sharding = (("classifier", ("data", None)),)  # regex on the path in the train state, axis of each dimension
     pairs = ("lfw", "cfp_fp", "agedb_30")
-    # The mean of these decides which evaluated state is kept.
+    # The mean of these decides which state is stored as the best.
     config.checkpoint.best = tuple(f"{name}/embedding/verification_accuracy" for name in pairs)
     config.synthetic_faces.update(train_identities=200, test_identities=50)
     config.evaluations = {
@@ -117,7 +117,7 @@ def get_config(arg=None):
 
 
 def shrink(config):
-    """Turns the paper's run into the laptop's."""
+    """Reduces the paper's run to one for a laptop."""
     config.epochs = 22
     config.batch_size = 64
     config.image_size = 48
@@ -125,7 +125,7 @@ def shrink(config):
     config.synthetic_faces.update(train_identities=250, test_identities=60)
     config.evaluations = {
         "identity": dict(common.IDENTITY, kinds=("embedding",)),
-        # How consistently the learned points sit on faces: the 68 true ones, read off them.
+        # How consistently the learned points follow faces: predicts the 68 true points from them.
         "landmarks": dict(common.LANDMARKS, kinds=("landmarks",)),
     }
     common.on_synthetic_faces(config, image_size=48)

@@ -1,4 +1,4 @@
-"""PCL on VoxCeleb1: the paper's run, number for number. With the argument `demo`, a laptop's.
+"""PCL on VoxCeleb1: the paper's run, number for number. `:demo` runs on a laptop.
 
 Liu et al., "Pose-disentangled contrastive learning for self-supervised facial representation", CVPR 2023,
 arXiv 2211.13490.
@@ -7,15 +7,15 @@ arXiv 2211.13490.
     python -m facejax.main --config=experiments/pcl_voxceleb.py --workdir=gs://BUCKET/pcl_voxceleb
 
 Hardware: an iteration encodes 2,044 images of 64 px and decodes 1,024 in three updates; docs/pcl_step.md has its memory
-and operations. It wants a device with 24 GB, or shares them among up to 16.
+and operations. It needs a device with 24 GB, or divides over up to 16.
 
     python -m facejax.main --config=experiments/pcl_voxceleb.py:demo --workdir=workdirs/pcl
 
 is the same method on synthetic faces, which it renders itself: a narrow network, minutes on two cores.
 
 Result to expect: linear probes on RAF-DB 85.92 %, FER2013 56.81 %, AffectNet-7 60.77 %, CelebA 91.48 %; AFLW2000 12.36
-degrees; DISFA AU1 53.8; 300W 3.35 (2.77 common, 5.12 challenging), WFLW 4.84. A third party lists them for PCL, whose
-abstract names four tasks: some may be other people's runs.
+degrees; DISFA AU1 53.8; 300W 3.35 (2.77 common, 5.12 challenging), WFLW 4.84. A third party lists these for PCL, whose
+abstract names four tasks; some may be from runs of others.
 """
 
 from experiments import common
@@ -25,11 +25,11 @@ def get_config(arg=None):
     """The config.
 
     Args:
-      arg: None for the paper's run, "demo" for the laptop's.
+      arg: None for the paper's run, "demo" for a laptop.
     """
     config = common.base("pcl", arg)
     config.epochs = 6000  # of floor(identities / 256) iterations
-    config.decoder_warmup_epochs = 0  # at first, in which only the decoder's update is made
+    config.decoder_warmup_epochs = 0  # initial epochs with the decoder's update only
     config.batches = dict(decoder=256, face=256, pose=10)  # records of each update, over all devices
     config.batch_size = 528  # records an iteration: their sum, and 6 more so that it divides over 16 devices
     config.image_size = 64
@@ -76,7 +76,7 @@ def get_config(arg=None):
 
 
 def shrink(config):
-    """Turns the paper's run into the laptop's."""
+    """Reduces the paper's run to one for a laptop."""
     config.epochs = 170
     config.batches = dict(decoder=32, face=64, pose=8)
     config.batch_size = 104

@@ -6,7 +6,7 @@ Chen et al., "A simple framework for contrastive learning of visual representati
 
 Data, network, optimiser and evaluations are those of pcl_voxceleb.py.
 
-Result to expect: no number of this run is published.
+Result to expect: no result of this run is published.
 """
 
 from experiments import pcl_voxceleb

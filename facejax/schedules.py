@@ -1,4 +1,4 @@
-"""Learning rates and momenta as functions of the step: optax schedules, to be called inside or outside jit.
+"""Learning rates and momenta as functions of the step: optax schedules, for use inside or outside jit.
 
 Steps are counted in integers, and divided as floating-point numbers of the default type, which x64 mode widens.
 """
@@ -30,7 +30,7 @@ def warmup_cosine(peak: float, *, warmup_epochs: int, epochs: int, steps_per_epo
 
 
 def warmup_cosine_to(peak: float, end: float, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
-    """Linear from 0 to `peak`, which the last step of the warm-up has, then a cosine by iteration to `end` (DINO).
+    """Linear from 0 to `peak` in the last step of the warm-up, then a cosine by iteration to `end` (DINO).
 
     Examples:
       >>> rate = warmup_cosine_to(1.0, 0.0, warmup_steps=3, total_steps=7)
@@ -42,10 +42,10 @@ def warmup_cosine_to(peak: float, end: float, *, warmup_steps: int, total_steps:
 
 
 def warmup_into_cosine(peak: float, end: float, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
-    """Linear from 0 to `peak`, which one step has, then a cosine by iteration towards `end` (FRA's fine-tuning).
+    """Linear from 0 to `peak` in a single step, then a cosine by iteration towards `end` (FRA's fine-tuning).
 
-    Step i has peak * i / W up to W, the number of warm-up steps, where the cosine begins that would reach `end` a step
-    after the last.
+    Step i has peak * i / W up to W, the number of warm-up steps, where a cosine begins that would reach `end` one
+    step after the last.
 
     Examples:
       >>> rate = warmup_into_cosine(1.0, 0.0, warmup_steps=2, total_steps=6)
@@ -57,10 +57,10 @@ def warmup_into_cosine(peak: float, end: float, *, warmup_steps: int, total_step
 
 
 def warmup_then_cosine(peak: float, end: float, *, warmup_steps: int, total_steps: int) -> optax.Schedule:
-    """Linear from 0 to `peak`, which two steps have, then a cosine by iteration towards `end` (LAFS' fine-tuning).
+    """Linear from 0 to `peak` in two steps, then a cosine by iteration towards `end` (LAFS' fine-tuning).
 
-    Step i has peak * i / W up to W, the number of warm-up steps; then the cosine begins at `peak` once more and would
-    reach `end` a step after the last: PyTorch's `CosineAnnealingLR` behind a `GradualWarmupScheduler`.
+    Step i has peak * i / W up to W, the number of warm-up steps; then the cosine begins again at `peak` and would
+    reach `end` one step after the last: PyTorch's `CosineAnnealingLR` behind a `GradualWarmupScheduler`.
 
     Examples:
       >>> rate = warmup_then_cosine(1.0, 0.0, warmup_steps=2, total_steps=6)
@@ -100,7 +100,7 @@ def linear_by_epoch(start: float, end: float, *, epochs: int, steps_per_epoch: i
 
 
 def cosine(start: float, end: float, *, total_steps: int) -> optax.Schedule:
-    """From `start` at step 0 along half a cosine to `end`, which the step after the last has.
+    """From `start` at step 0 along half a cosine to `end` at the step after the last.
 
     Examples:
       >>> decay = cosine(0.04, 0.4, total_steps=10)

@@ -1,4 +1,4 @@
-"""The device mesh, and which array lies where on it."""
+"""The device mesh, and the placement of arrays on it."""
 
 import math
 import re
@@ -10,14 +10,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from facejax.errors import UserError
 
 FSDP = "fsdp"
-SMALLEST_SHARDED = 2**14  # elements: below this, splitting an array costs more messages than it saves memory
+SMALLEST_SHARDED = 2**14  # elements: below this, splitting an array costs more in messages than it saves in memory
 
 
 def make_mesh(axes: dict[str, int]) -> Mesh:
     """All devices as a mesh with named axes.
 
     Args:
-      axes: name -> size, in order; one size may be -1: whatever is left. It has an axis `data`.
+      axes: name -> size, in order; one size may be -1: all remaining devices. One axis must be `data`.
 
     Raises:
       UserError: the sizes do not multiply to the number of devices, or there is no axis `data`.
@@ -38,7 +38,7 @@ def make_mesh(axes: dict[str, int]) -> Mesh:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """First axis split over `data`, the rest whole."""
+    """First axis split over `data`, the others not split."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
@@ -71,7 +71,7 @@ def state_shardings(mesh: Mesh, state, rules):
       rules: sequence of (regular expression, spec); the first expression that is found in an array's path, such as
         `params/backbone/conv1/kernel` or `opt_state/0/1/trace/backbone/conv1/kernel`, decides. A spec is a tuple with
         a mesh axis or None for each dimension, or "fsdp": split the longest dimension that divides over `data`.
-        Arrays that no rule names are replicated, and so are scalars.
+        Other arrays, and scalars, are replicated.
 
     Raises:
       UserError: a rule names an axis that the mesh lacks, or splits a dimension that does not divide.
@@ -111,11 +111,11 @@ def _partition(mesh, name, shape, pattern, spec) -> PartitionSpec:
 
 
 def shard_over_data(x: jax.Array) -> jax.Array:
-    """Asks that x be split along its first axis over the mesh axis `data`, evenly or not.
+    """Constrains x to be split along its first axis over the mesh axis `data`, evenly or not.
 
-    The batch comes split; what is cut or repeated from it (10 of 528 images, 100 variants of each) may end up whole on
-    every device, and all that follows be computed on each of them. The mesh is that of `jax.set_mesh`; without it, and
-    outside jit, x stays as it is.
+    The batch is already split, but arrays cut or repeated from it (10 of 528 images, 100 variants of each) may be
+    replicated on every device, with all that is computed from them. The mesh is that of `jax.set_mesh`; without it, and
+    outside jit, x is unchanged.
     """
     if "data" not in jax.sharding.get_abstract_mesh().axis_names:
         return x

@@ -1,4 +1,4 @@
-"""Everything that training changes, as one pytree: what is in it is saved, and is enough to go on."""
+"""Everything that training changes, as one pytree: it is saved, and suffices to resume."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ class TrainState:
       step: number of finished updates, int32 scalar.
       params: parameters of the online network, a nested dict of float32 arrays.
       statistics: its other Flax collections by name, such as `{"batch_stats": ..., "prototypes": ...}`.
-      target: variables of the momentum network, `{"params": ..., **statistics}`, or None where there is none.
-      opt_state: state of the optimiser.
+      target: variables of the momentum network, `{"params": ..., **statistics}`, or None.
+      opt_state: state of the optimizer.
     """
 
     step: jax.Array
@@ -26,5 +26,5 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Variables of the online network, as Flax's `apply` takes them."""
+        """Variables of the online network, for Flax's `apply`."""
         return {"params": self.params, **self.statistics}

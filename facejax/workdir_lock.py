@@ -1,11 +1,11 @@
-"""One run in a workdir at a time: a lock that is taken over once the run that holds it is gone, killed or not.
+"""A lock for one run at a time in a workdir, which is taken over when the run that holds it has ended or was killed.
 
-A file `run.lock` in the workdir says who holds it. On a file system filelock keeps it: a run on this machine that is
-gone is noticed at once, one on another machine by its heartbeat, which changes the file's time every few seconds. In a
-bucket the content is the heartbeat. Only changes count, so that no two clocks are compared.
+A file `run.lock` in the workdir names the holder. On a file system it is managed by filelock: a dead run on this
+machine is noticed at once, one on another machine by its heartbeat, which changes the file's time every few seconds. In
+a bucket the content is the heartbeat. Only changes matter, so clocks are never compared.
 
-In a bucket, two runs that start at once both write the file; the one that finds the other's content in it after
-`SETTLING` gives way.
+In a bucket, two runs that start at the same time both write the file; the one that finds the other's content in it
+after `SETTLING` gives up.
 """
 
 import contextlib
@@ -28,21 +28,21 @@ from facejax.files import named_write_errors
 from facejax.processes import decided_by_first
 
 NAME = "run.lock"
-HEARTBEAT = 4.0  # seconds between two signs of life
-LEASE = 30.0  # seconds without one after which a run counts as gone
+HEARTBEAT = 4.0  # seconds between updates of the file
+LEASE = 30.0  # seconds without an update after which a run counts as dead
 POLL = 0.5  # seconds
-SETTLING = 2.0  # seconds after which a write to a bucket is seen by all
+SETTLING = 2.0  # seconds after which a write to a bucket is visible to all
 
 
 @contextlib.contextmanager
 def held(workdir: epath.PathLike) -> Iterator[Callable[[], None]]:
-    """Context in which this run, of however many processes, is the only one in its workdir.
+    """Context in which this run, with any number of processes, is the only one in its workdir.
 
     Args:
-      workdir: folder of the run; it is made if it is not there.
+      workdir: folder of the run, created if it does not exist.
 
     Returns:
-      A function that raises a UserError if another run has taken over meanwhile, because this one stood still.
+      A function that raises a UserError if another run has taken over meanwhile, because this one was suspended.
 
     Raises:
       UserError: another run holds the lock, or the workdir cannot be written.
@@ -53,7 +53,7 @@ def held(workdir: epath.PathLike) -> Iterator[Callable[[], None]]:
     def check() -> None:
         if lease.lost:
             raise UserError(
-                f"{workdir} was taken over by {lease.holder()} while this run stood still: this one ends here"
+                f"{workdir} was taken over by {lease.holder()} while this run was suspended: this run ends here"
             )
 
     decided_by_first(lambda: _acquire(lease, file))
@@ -66,13 +66,13 @@ def held(workdir: epath.PathLike) -> Iterator[Callable[[], None]]:
 
 def _acquire(lease, file) -> None:
     if file.is_dir():
-        raise UserError(f"{file} is a folder where the file has to be that locks the workdir: remove it")
+        raise UserError(f"{file} is a folder, but must be the file that locks the workdir: remove it")
     with named_write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         if lease.acquire():
             return
         sign, holder = lease.sign_of_life(), lease.holder()
-        logging.info("%s is held by %s: waiting for a sign of life, up to %d s", file, holder, LEASE)
+        logging.info("%s is held by %s: waiting up to %d s for a sign of life", file, holder, LEASE)
         end = time.monotonic() + LEASE + 2 * POLL
         while time.monotonic() < end:
             time.sleep(POLL)
@@ -97,11 +97,11 @@ class FileLease:
         self._file, self._asked_at = file, None
 
     def acquire(self) -> bool:
-        """Takes the lock if nobody alive holds it. A holder elsewhere has to be asked for again and again."""
+        """Takes the lock unless a live run holds it. A holder on another machine must be checked repeatedly."""
         self._asked_at = self._asked_at or time.monotonic()
         if self._lock.owner is None and time.monotonic() - self._asked_at > LEASE:
-            self._lock.force_break()  # nobody who writes into it: a crash of the machine emptied it
-        for _ in range(2):  # where it cannot exchange two files, such as on NFS, the first only removes a stale lock
+            self._lock.force_break()  # no writer: a crash of the machine emptied it
+        for _ in range(2):  # where files cannot be exchanged, as on NFS, the first attempt only removes a stale lock
             with contextlib.suppress(filelock.Timeout, filelock.LeaseSettingsMismatch):  # the latter: another `LEASE`
                 self._lock.acquire(blocking=False)
                 return True
@@ -124,12 +124,12 @@ class FileLease:
         return self._lock.compromise is not None
 
     def release(self) -> None:
-        """Lets the next run have the lock."""
+        """Releases the lock."""
         self._lock.release()
 
 
 class BucketLease:
-    """The lock where files can only be written, read and removed as a whole; see `FileLease`."""
+    """The lock where files can only be written, read and removed completely; see `FileLease`."""
 
     def __init__(self, file: epath.Path):
         self._file = file
@@ -141,7 +141,7 @@ class BucketLease:
         self.lost = False
 
     def acquire(self) -> bool:
-        """Takes the lock if nobody alive holds it. A holder has to be asked for again and again."""
+        """Takes the lock unless a live run holds it. A holder must be checked repeatedly."""
         content = self.sign_of_life()
         if content != self._seen:
             self._seen, self._seen_at = content, time.monotonic()
@@ -170,7 +170,7 @@ class BucketLease:
             return "another run"
 
     def release(self) -> None:
-        """Lets the next run have the lock."""
+        """Releases the lock."""
         self._stopped.set()
         self._thread.join()
         if self._is_ours():
@@ -190,5 +190,5 @@ class BucketLease:
                 if self.lost:
                     return
                 self._beat()
-            except Exception as error:  # of whichever client; the next beat may succeed
+            except Exception as error:  # from any client; the next beat may succeed
                 logging.warning("%s could not be renewed: %s", self._file, error)

@@ -1,6 +1,6 @@
-"""What surfaces look like: colours, noise, and what is painted on hair, cloth, hat, mask and background.
+"""Appearance of surfaces: colours, noise, and patterns of hair, cloth, hat, mask and background.
 
-Colours are linear RGB as arrays [3, ...]; a soft edge is as wide as a pixel, so that nothing painted is jagged.
+Colours are linear RGB as arrays [3, ...]; a soft edge is as wide as a pixel, so nothing is jagged.
 Coordinates are those of `geometry`.
 """
 
@@ -108,7 +108,7 @@ def paint_hat(g, p):
 
 
 def background(g, u, v):
-    """Colour [3, N] of what lies behind, out of focus; `u`, `v` in -1..1 across the image."""
+    """Colour [3, N] of the background, out of focus; `u`, `v` in -1..1 across the image."""
     along = u * g["back_direction"][0] + v * g["back_direction"][1]
     c = mix(colour(g["back_a"], u), colour(g["back_b"], u), smoothstep(-1.1, 1.1, along))
     third = colour(g["back_c"], u)

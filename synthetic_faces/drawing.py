@@ -13,7 +13,7 @@ BATCH = 8  # images drawn by one call
 def draw(faces: list[dict], size: int) -> dict[str, np.ndarray]:
     """Draws scenes (from `scenes.scene`): what `rendering.render` returns, as NumPy arrays, for any number of them.
 
-    The work is done by the CPU, whatever else there is: the same scenes give the same pixels on every kind of machine.
+    This runs on the CPU, whatever other devices exist: the same scenes give the same pixels on every kind of machine.
     """
     compiled = renderer(size)
     parts = []

@@ -1,4 +1,4 @@
-"""The examples of a data set of synthetic faces: pictures and labels as records hold them."""
+"""The examples of a data set of synthetic faces: pictures and labels in the form of records."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,17 +38,17 @@ def split_identities(train_identities: int, test_identities: int) -> dict[str, r
 
 
 class Examples:
-    """Examples of some identities, drawn and encoded by threads a little ahead of who reads them.
+    """Examples of some identities, drawn and encoded by threads ahead of the reader.
 
     Args:
       identities: the people.
-      images_per_identity: images of each of them.
-      size: pixels across.
-      seed: of everything that is drawn by chance.
-      threads: that draw.
+      images_per_identity: images of each person.
+      size: side of a picture, pixels.
+      seed: of everything random.
+      threads: number of threads that draw.
 
     Attributes:
-      expressions: how many of the examples read so far show each expression, [7].
+      expressions: number of examples read so far with each expression, [7].
     """
 
     def __init__(self, identities: range, images_per_identity: int, *, size: int, seed: int, threads: int):

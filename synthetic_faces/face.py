@@ -18,7 +18,7 @@ class Place(NamedTuple):
       y: up.
       z: out of the face.
       s: |x|.
-      front: 1 on the face, 0 on the rest of the head.
+      front: 1 on the face, 0 elsewhere on the head.
       pixel: width of a pixel there.
       upper: y of the upper lid.
       lower: y of the lower lid.
@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
 
 class Paint(NamedTuple):
-    """What has been painted so far: `albedo` [3, N] and `gloss` [N], the strength of highlights."""
+    """The paint so far: `albedo` [3, N] and `gloss` [N], the strength of highlights."""
 
     albedo: jax.Array
     gloss: jax.Array

@@ -1,4 +1,4 @@
-"""What can be told of a scene: its attributes."""
+"""Attributes of a scene."""
 
 import numpy as np
 
@@ -12,8 +12,8 @@ ATTRIBUTES = ("glasses", "sunglasses", "hat", "occluded", "smiling", "mouth_open
 def attributes(scene: dict) -> np.ndarray:
     """Returns `ATTRIBUTES` of a scene as uint8 [19].
 
-    Hair is told from the person, not from what a hat leaves of it; bald is who shows it. Smiling and an open mouth
-    are told from the face also where something is held in front of it (then `occluded` is 1).
+    Hair is an attribute of the person, even under a hat; bald means visibly bald. Smiling and an open mouth are
+    attributes of the face even if something covers it (then `occluded` is 1).
     """
     units = dict(zip(ACTION_UNITS, scene["action_units"], strict=True))
     red, green, blue = scene["hair"]

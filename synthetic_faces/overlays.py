@@ -1,4 +1,4 @@
-"""What lies between camera and face: glasses, a hand, a card."""
+"""Objects between camera and face: glasses, a hand, a card."""
 
 import jax.numpy as jnp
 
@@ -17,7 +17,7 @@ _HAND = (  # wrist, palm, four fingers, thumb: start, end, radius
 
 
 def glasses(g, ray, t_surface, pixel, radiance, region):
-    """Lays glasses over the picture: lenses in two planes, bent at the bridge, temples as lines to the ears."""
+    """Draws glasses over the picture: lenses in two planes, bent at the bridge, temples as lines to the ears."""
     half_w, half_h, roundness = g["lens"]
     centre_x, centre_y = g["eye_x"] + 0.15, -0.25
     z0 = 9.75 + 0.5 * g["nose_bridge"] + 0.3 * g["brow_ridge"]
@@ -73,7 +73,7 @@ def glasses(g, ray, t_surface, pixel, radiance, region):
 
 
 def held_up(g, u, v, pixel, radiance, region):
-    """Lays a hand or a card in front of the face; `u`, `v` in 0..1 across the image."""
+    """Draws a hand or a card in front of the face; `u`, `v` in 0..1 across the image."""
     px, py, angle = g["occluder_place"]
     x = (u - 0.5) * g["extent"] - g["offset"][0] - px
     y = (0.5 - v) * g["extent"] - g["offset"][1] - py

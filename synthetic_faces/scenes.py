@@ -1,7 +1,7 @@
-"""Who is in the picture and how it is taken: identities, expressions, poses, light, background, accessories.
+"""Contents of a picture: identities, expressions, poses, light, background, accessories.
 
-Everything is drawn with NumPy from `(seed, identity)` and `(seed, identity, image)`, so that a person is the same
-person in every image, and an image the same image whichever others are made. Lengths are in centimetres, in the
+Everything is drawn with NumPy from `(seed, identity)` and `(seed, identity, image)`, so a person looks the
+same in every image, and an image does not depend on the others. Lengths are in centimetres, in the
 head's frame: x towards the subject's left (the image's right), y up, z out of the face.
 """
 
@@ -243,7 +243,7 @@ def expression(rng, label: int) -> np.ndarray:
         if rng.random() < often:
             value = mean * strength * rng.uniform(0.85, 1.12)
         units.append(value)
-    if units[-2] < 0.25:  # without parted lips a dropped jaw would go unseen
+    if units[-2] < 0.25:  # without parted lips a dropped jaw would be invisible
         units[-1] = min(units[-1], 0.1)
     return np.clip(units, 0.0, 1.0).astype(np.float32)
 
@@ -289,7 +289,7 @@ def scene(seed: int, person: int, image: int, *, label: int | None = None) -> di
       seed: of the whole data set.
       person: identity index.
       image: number of the image of that person.
-      label: index into `EXPRESSIONS`; by default drawn, each as often.
+      label: index into `EXPRESSIONS`; by default drawn uniformly.
     """
     rng = np.random.default_rng([seed, 13, person, image])
     who = identity(seed, person)
@@ -348,5 +348,5 @@ def scene(seed: int, person: int, image: int, *, label: int | None = None) -> di
 
 
 def stack(scenes: list[dict]) -> dict:
-    """Stacks scenes into one dict of float32 arrays with a leading axis, as the renderer takes them."""
+    """Stacks scenes into one dict of float32 arrays with a leading axis, for the renderer."""
     return {k: np.stack([np.asarray(s[k], np.float32) for s in scenes]) for k in scenes[0]}

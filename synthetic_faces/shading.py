@@ -17,12 +17,12 @@ _SHADOW_STEPS = 5
 
 
 class Surface(NamedTuple):
-    """What the points [N] of a picture belong to, and what it looks like.
+    """Materials at the points [N] of a picture, and their appearance.
 
     Attributes:
       normal: [3, N].
       albedo: colour, [3, N].
-      face: what `face.paint_face` says.
+      face: from `face.paint_face`.
       masked: coverage [N] by a mask, `hair`, `cloth` and `hat` by these.
       bare_skin: coverage [N] by skin that nothing lies on, `bare_hair` by hair, `eye` by an eyeball.
     """
@@ -149,7 +149,7 @@ def _rims(g, ray, surface, sky, radiance):
 
 
 def _catchlight(g, p, pixel, eye):
-    """Coverage [N] of the spark in each eye, which is there whatever the light."""
+    """Coverage [N] of the spark in each eye, independent of the light."""
     x = jnp.abs(p[0]) - g["eye_x"] - jnp.sign(p[0]) * (g["gaze"][0] * 1.1 + 0.24 * jnp.sign(g["light"][0]))
     y = p[1] - 0.10 - g["gaze"][1] * 0.8 - 0.30
     return edge(0.17 - jnp.sqrt(x**2 + y**2), pixel * 1.2 + 0.05) * eye

@@ -1,4 +1,4 @@
-"""One picture of what is in the data set: people, expressions, poses, labels."""
+"""One picture that shows the data set: people, expressions, poses, labels."""
 
 from collections.abc import Iterator, Sequence
 

@@ -49,7 +49,7 @@ def prepare(scene):
 
 
 def settle(g, values):
-    """Has XLA compute `values` once. Fused into several users, cheap operations are computed again for each of them,
+    """Makes XLA compute `values` once. Fused into several users, cheap operations are computed again for each of them,
     a division (here by a 1 that the compiler does not know) is not. Multiply afterwards: two divisions become one.
     """
     return jax.tree.map(lambda v: v / g["one"] if v.dtype == jnp.float32 else v, values)

@@ -95,7 +95,7 @@ def test_run_that_stood_still_and_was_replaced_is_told(quick, tmp_path):
         content = file.read_text().replace(socket.gethostname(), "elsewhere")
         other.write_text(re.sub(r'("run": "|token=)\w+', r"\g<1>0123", content))
         other.replace(file)
-        with pytest.raises(UserError, match=r"taken over by process .* on elsewhere while this run stood still"):
+        with pytest.raises(UserError, match=r"taken over by process .* on elsewhere while this run was suspended"):
             for _ in range(100):
                 time.sleep(0.1)
                 check()
