@@ -4,8 +4,8 @@ import functools
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, UInt8
 from pydantic.dataclasses import dataclass
 
 from facejax.architectures.architecture import SETTINGS
@@ -54,11 +54,13 @@ class LEWELRegions(PooledResNet):
         """Variables `{"params", "batch_stats"}`."""
         return self.network.init(rng, images, False)
 
-    def heatmaps(self, variables, images) -> jax.Array:
+    def heatmaps(self, variables, images: Float[ArrayLike, "N S S 3"]) -> Float[Array, "N h w Q"]:
         """[N, h, w, Q]: with `attn` they sum to 1 over Q, else each to 1 over the cells, head after head."""
         heatmaps = self.network.apply(variables, images, False)["heatmaps"]
         return heatmaps.reshape(*heatmaps.shape[:3], -1)
 
-    def pictures(self, variables, images, pixels) -> dict[str, jax.Array]:
+    def pictures(
+        self, variables, images: Float[ArrayLike, "N S S 3"], pixels: UInt8[ArrayLike, "N S S 3"]
+    ) -> dict[str, UInt8[Array, "N _ _ 3"]]:
         """The regions over the images, uint8 [N, S, S, 3], one colour a region."""
         return {"heatmaps": overlay_regions(pixels, jnp.moveaxis(self.heatmaps(variables, images), -1, 1))}

@@ -4,8 +4,8 @@ import functools
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, UInt8
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -57,11 +57,13 @@ class ViT(Architecture):
         """Variables `{"params"}`."""
         return self.network.init(rng, images)
 
-    def encode(self, variables, images) -> dict[str, jax.Array]:
+    def encode(self, variables, images: Float[ArrayLike, "N S S 3"]) -> dict[str, Float[Array, "N _"]]:
         """The class token, and its projection."""
         return self.network.apply(variables, images)
 
-    def pictures(self, variables, images, pixels) -> dict[str, jax.Array]:
+    def pictures(
+        self, variables, images: Float[ArrayLike, "N S S 3"], pixels: UInt8[ArrayLike, "N S S 3"]
+    ) -> dict[str, UInt8[Array, "N _ _ 3"]]:
         """`attention`: what the class token attends to in the last block."""
         _, sown = self.network.apply(variables, images, mutable=["intermediates"])
         blocks = {name: {"attention": tree} for name, tree in sown["intermediates"].items()}

@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.attention import attend
 from facejax.models.precision import wide
@@ -37,11 +38,11 @@ class Block(nn.Module):
 
     mlp_width: int
     variant: Variant
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x):
-        """[B, N, D] -> [B, N, D]; sows the class token's attention [B, heads, N] if asked for intermediates."""
+    def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+        """[B, N, D] -> [B, N, D]; sows the class token's attention [B, heads, N] if intermediates are requested."""
         batch, count, width = x.shape
         heads = (batch, count, 3, width // HEAD_WIDTH, HEAD_WIDTH)
         qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(self._norm("norm1")(x)).reshape(heads)
@@ -81,10 +82,10 @@ class VisionTransformer(nn.Module):
     mlp_width: int = 3072
     variant: str = "deit"
     projection_dim: int = 0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images) -> dict[str, jax.Array]:
+    def __call__(self, images: Float[ArrayLike, "B S S 3"]) -> dict[str, Float[Array, "B _"]]:
         """Normalised images [B, S, S, 3]: the class token `embedding` [B, D], and its `projection` if there is one."""
         variant, zeros = VARIANTS[self.variant], nn.initializers.zeros
         tokens = nn.Conv(
