@@ -6,7 +6,7 @@ from absl import logging
 
 from facejax.checkpoints import Checkpoints
 from facejax.errors import UserError
-from facejax.evaluation.comparison import higher_is_better
+from facejax.evaluation.protocols import higher_is_better
 
 
 class BestCheckpoint:

@@ -8,16 +8,12 @@ Example, which renders synthetic faces, trains on them and evaluates, in minutes
 of its values. The same command resumes an interrupted run.
 """
 
-import itertools
-import os
-import re
 import sys
-import traceback
 
-import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from facejax import config_file
 from facejax.errors import UserError, report_user_errors
 from facejax.log_output import log_to_stderr
 from facejax.progress import phase
@@ -54,74 +50,29 @@ def parse_flags(argv):
     except UserError:
         raise
     except Exception as error:  # a config file may raise anything
-        raise UserError(_parse_failure(_config_argument(argv), error)) from error
+        raise UserError(_failure(config_file.named(argv), error)) from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: flags look like --config=FILE --workdir=DIR")
-    named = _config_argument(argv)
+    named = config_file.named(argv)
     if FLAGS.helpconfig:
         from facejax.config_schema.description import describe, describe_all  # imports all methods, and JAX
 
-        print(describe_all() if named is None else describe(_config_dict(named, config)), end="")
+        print(describe_all() if named is None else describe(config_file.as_dict(named, config)), end="")
         sys.exit(0)
     for name, value in (("config", named), ("workdir", FLAGS.workdir)):
         if not value:
             raise UserError(_left_out(name, value))
-    _config_dict(named, config)
+    config_file.as_dict(named, config)
     return rest
 
 
-def _config_argument(argv) -> str | None:
-    """The text after `--config`, or None; the flag's value is the config itself."""
-    for argument, following in itertools.zip_longest(argv[1:], argv[2:]):
-        flag, equals, value = argument.lstrip("-").partition("=")
-        if flag == "config" and argument.startswith("-"):
-            return value if equals else following
-    return None
+def _failure(named: str | None, error: Exception) -> str:
+    return _left_out("config", named) if named == "" else config_file.failure(named, error)
 
 
 def _left_out(name: str, value: str | None) -> str:
     state = "missing" if value is None else "empty"
     return f"--{name} is {state}: python -m facejax.main --config=experiments/NAME.py --workdir=DIR"
-
-
-def _config_dict(named: str, config) -> ml_collections.ConfigDict:
-    if not isinstance(config, ml_collections.ConfigDict):
-        raise UserError(
-            f"--config={named}: get_config returns {'nothing' if config is None else f'a {type(config).__name__}'}; "
-            "it must return an ml_collections.ConfigDict"
-        )
-    return config
-
-
-def _parse_failure(named: str | None, error: Exception) -> str:
-    """One line for an error while the command line and the config file were read."""
-    text = str(error.args[0]) if error.args else str(error)  # the text of a KeyError would be quoted twice
-    if not named:
-        return text if named is None else _left_out("config", named)
-    file, where = named.split(":")[0], f"--config={named}"
-    if "Failed loading config file" in text:
-        return f"{where}: there is no file {file}; experiments/ has the existing ones"
-    cause = error
-    while "Error whilst parsing config file" in str(cause) and cause.__context__:
-        cause = cause.__context__  # the error of the file, which ml_collections and absl wrapped
-    if isinstance(cause, SyntaxError):
-        return f"{where}: {cause.filename}, line {cause.lineno}: {cause.msg}"
-    if str(cause).endswith("has no attribute 'get_config'"):
-        return f"{where}: {file} has no function get_config(arg=None) that returns the config"
-    lines = [line for path, line in _places(cause) if os.path.realpath(path) == os.path.realpath(file)]
-    if lines and not isinstance(cause, ValueError):  # with which an experiment rejects its argument
-        return f"{where}: {file}, line {lines[-1]}: {type(cause).__name__}: {cause}"
-    if cause is not error or lines:
-        return f"{where}: {cause}"
-    if isinstance(error, AttributeError | KeyError):
-        key, meant = re.search(r"\w+", text), re.search(r'Did you mean "(\S+)"', text)
-        return f"the config has no key '{key[0]}'; " + (f"did you mean '{meant[1]}'?" if meant else f"see {file}")
-    return text
-
-
-def _places(error: Exception) -> list[tuple[str, int]]:
-    """File and line of every frame of the error, the innermost last."""
-    return [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
 
 
 def run(_) -> None:

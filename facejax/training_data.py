@@ -46,31 +46,33 @@ def prepare(config, evaluations, method):
             places.setdefault((evaluation.data, split), f"config.evaluations.{name}.data")
     faces = config.get("synthetic_faces")
     planned = embedded.planned(faces, places)
-    splits = open_splits(config, {place: key for place, key in places.items() if place not in planned}) | planned
+    splits = (
+        open_splits({place: key for place, key in places.items() if place not in planned}, config.data.skip_corrupt)
+        | planned
+    )
     check_fields(evaluations, splits)
     if training not in planned or planned[training].has_labels(label_fields(config)):
         source, order = training_records(config, splits[training], method)
     embedded.render_if_missing(faces, needed={folder for folder, _ in places})
-    splits |= open_splits(config, {place: places[place] for place in planned})
+    splits |= open_splits({place: places[place] for place in planned})
     if training in planned:
         source, order = training_records(config, splits[training], method)
     return splits, source, order
 
 
-def open_splits(config, places) -> dict[tuple[str, str], records.RecordSource]:
+def open_splits(places, skip_corrupt: bool) -> dict[tuple[str, str], records.RecordSource]:
     """(folder, split) -> records.
 
     Args:
-      config: the experiment's.
       places: (folder, split) -> key of the config that names the folder.
+      skip_corrupt: open a split although a part of it is lost.
 
     Raises:
       UserError: they are not there, or damaged.
     """
-    skip = config.data.skip_corrupt
     return {
         (folder, split): records.open_split(
-            paths.resolve(folder, key), split, hint=converter_hint(folder), skip_corrupt=skip
+            paths.resolve(folder, key), split, hint=converter_hint(folder), skip_corrupt=skip_corrupt
         )
         for (folder, split), key in places.items()
     }

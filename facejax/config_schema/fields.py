@@ -85,6 +85,9 @@ Source = Annotated[str, Field(title="a path or URL, or 'random'")]
 Count = Annotated[int, Field(ge=0, title="a whole number, 0 or more")]
 PositiveCount = Annotated[int, Field(ge=1, title="a whole number, 1 or more")]
 OddCount = Annotated[int, Field(ge=1, title="an odd whole number, 1 or more"), AfterValidator(_odd)]
+OptionalImageSize = Annotated[
+    Annotated[int, Field(ge=1, le=4096)] | None, Field(title="a whole number, 1 to 4096; or None")
+]
 FaceSize = Annotated[int, Field(ge=16, le=256, title="a whole number, 16 to 256")]
 Seed = Annotated[int, Field(ge=0, lt=2**32, title="a whole number, 0 to 2**32 - 1")]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-LOWER_IS_BETTER = ("mae", "nme", "failure")  # first word of a metric's name; every other metric is better when higher
+from facejax.evaluation.protocols import higher_is_better
 
 EXPLANATION = "gain: trained minus untrained, or the reverse where less is better (mae, nme, failure_rate); + is better"
 
@@ -16,16 +16,6 @@ class Row(NamedTuple):
     trained: float | None
     gain: float | None  # in the metric's unit; above 0, the trained encoder is better
     better: bool | None
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether a metric is better when it is higher, by its name.
-
-    Examples:
-      >>> higher_is_better("expression/knn_accuracy"), higher_is_better("pose/mae_yaw")
-      (True, False)
-    """
-    return metric.rsplit("/", 1)[-1].split("_")[0] not in LOWER_IS_BETTER
 
 
 def compare(untrained: Mapping[str, float], trained: Mapping[str, float]) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from facejax.evaluation.comparison import higher_is_better
+from facejax.evaluation.protocols import higher_is_better
 
 POSE = "pose"  # the evaluation that the pose branch should win; the face branch should win all others
 

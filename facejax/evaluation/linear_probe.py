@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from facejax.evaluation import statistics
 from facejax.evaluation.held_out import held_out
 from facejax.evaluation.standardization import standardize
 
@@ -68,9 +69,8 @@ def linear_probe(train, train_labels, test, test_labels, *, groups=None, penalti
     out = held_out(len(targets), labels=targets, groups=groups)
     logits, penalty = _chosen_logits(train, targets.astype(np.int32), test, len(classes), out, penalties)
     predictions = classes[logits.argmax(1)]
-    correct = predictions == test_labels
-    recalls = [correct[test_labels == label].mean() for label in np.unique(test_labels)]
-    return Classification(float(correct.mean()), float(np.mean(recalls)), penalty, predictions)
+    measured = (statistics.mean(predictions == test_labels), statistics.mean_class_accuracy(predictions, test_labels))
+    return Classification(*(statistics.value(one, len(predictions)) for one in measured), penalty, predictions)
 
 
 def attribute_probe(train, train_labels, test, test_labels, *, groups=None, penalties=PENALTIES) -> Attributes:
@@ -97,11 +97,11 @@ def attribute_probe(train, train_labels, test, test_labels, *, groups=None, pena
     out = held_out(len(train_labels), groups=groups)
     logits, penalty = _chosen_logits(train, train_labels, test, train_labels.shape[1], out, penalties)
     predictions = logits > 0
-    hits, positives, negatives = (predictions & truth).sum(0), truth.sum(0), (~truth).sum(0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 gives the documented NaN
-        sensitivity, specificity = hits / positives, (~predictions & ~truth).sum(0) / negatives
-        f1 = np.where(positives > 0, 2 * hits / (predictions.sum(0) + positives), np.nan)
-    return Attributes((predictions == truth).mean(0), (sensitivity + specificity) / 2, f1, penalty, predictions)
+    measured = [
+        np.array([statistics.value(metric(*pair), len(truth)) for pair in zip(predictions.T, truth.T, strict=True)])
+        for metric in (statistics.balanced_accuracy, statistics.f1)
+    ]
+    return Attributes((predictions == truth).mean(0), *measured, penalty, predictions)
 
 
 def _chosen_logits(train, targets, test, outputs, out, penalties):

@@ -37,13 +37,21 @@ def knn_accuracy(gallery, gallery_labels, queries=None, query_labels=None, *, k:
       >>> knn_accuracy([[0.0, 1.0], [1.0, 0.0]], [3, 5], [[0.1, 1.0], [2.0, 0.1]], [3, 5], k=1)
       1.0
     """
+    right, _ = knn_correct(gallery, gallery_labels, queries, query_labels, k=k, **chunks)
+    return float(right.mean()) if len(right) else float("nan")
+
+
+def knn_correct(
+    gallery, gallery_labels, queries=None, query_labels=None, *, k: int = 20, **chunks
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the neighbours' vote is right, bool [n], and for which queries; arguments as for `knn_accuracy`."""
     gallery_labels = np.asarray(gallery_labels)
-    neighbours = nearest_neighbours(gallery, queries, k=k, **chunks)
-    predicted = majority_vote(gallery_labels[neighbours])
+    predicted = majority_vote(gallery_labels[nearest_neighbours(gallery, queries, k=k, **chunks)])
     if queries is not None:
-        return _mean(predicted == np.asarray(query_labels))
+        return predicted == np.asarray(query_labels), np.arange(len(predicted))
     _, inverse, counts = np.unique(gallery_labels, return_inverse=True, return_counts=True)
-    return _mean((predicted == gallery_labels)[counts[inverse] > 1])
+    asked = np.flatnonzero(counts[inverse] > 1)
+    return (predicted == gallery_labels)[asked], asked
 
 
 def nearest_neighbours(
@@ -125,7 +133,3 @@ def _search(blocks, queries, own, size, *, k):
 def _unit_length(features):
     norms = jnp.linalg.norm(features, axis=-1, keepdims=True)
     return features / jnp.where(norms > 0, norms, 1)
-
-
-def _mean(correct) -> float:
-    return float(np.mean(correct)) if len(correct) else float("nan")

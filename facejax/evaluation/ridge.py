@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from facejax.evaluation import statistics
 from facejax.evaluation.held_out import held_out
 from facejax.evaluation.standardization import standardize
 
@@ -59,8 +60,8 @@ def ridge_regression(train, train_targets, test, test_targets, *, groups=None, p
     predictions = np.asarray(predictions)[best, :, np.arange(train_targets.shape[1])].T
 
     residual = test_targets.astype(np.float64) - predictions
-    total = np.square(test_targets - test_targets.mean(0, dtype=np.float64)).sum(0)
-    r2 = np.where(total > 0, 1 - np.square(residual).sum(0) / np.where(total > 0, total, 1), np.nan)
+    columns = zip(residual.T, test_targets.T, strict=True)
+    r2 = np.array([statistics.value(statistics.r2(column, truth), len(truth)) for column, truth in columns])
     return Regression(np.abs(residual).mean(0), r2, np.asarray(penalties)[best], predictions)
 
 

@@ -1,6 +1,5 @@
 """What the training loop calls: the evaluations that a config names, all at once, as a flat dict of metrics."""
 
-import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping
@@ -25,13 +24,12 @@ from facejax.config_schema.fields import (
     key,
 )
 from facejax.errors import UserError
-from facejax.evaluation import alignment, linear_probe, nearest_neighbours, ridge, verification
+from facejax.evaluation.protocols import PROTOCOLS
+from facejax.evaluation.protocols.protocol import Fitted, Split, Task
 from facejax.progress import phase
 
-FITTED = {"linear", "ridge", "alignment"}  # probes with a penalty that is chosen on a held-out part
-
-
 Probe = Literal["knn", "retrieval", "linear", "ridge", "alignment", "verification"]
+FITTED = {probe for probe in get_args(Probe) if issubclass(PROTOCOLS[probe].settings, Fitted)}
 
 
 class Evaluation(Section):
@@ -89,6 +87,18 @@ class Evaluation(Section):
     def presented(self, split: str) -> tuple[str, str, bool, str]:
         """What decides the features of a split: equal ones are extracted once."""
         return self.data, split, self.flip, self.input_range
+
+    def task(self, name: str, probe: Probe, splits: Mapping[str, Split]) -> Task:
+        """One of the probes as the protocol that it is.
+
+        Args:
+          name: of the evaluation.
+          probe: one of `probes`.
+          splits: by name.
+        """
+        settings = PROTOCOLS[probe].settings
+        shared = self.model_dump(include=settings.model_fields.keys() & Evaluation.model_fields.keys())
+        return Task(f"config.evaluations.{name}", settings(protocol=probe, **shared), splits)
 
     @model_validator(mode="after")
     def _fits_on_other_images(self):
@@ -163,21 +173,23 @@ def evaluate(
 
     metrics = {}
     for name, evaluation in evaluations.items():
-        test_features, test_fields, test_there = extracted[evaluation.presented(evaluation.test_split)]
-        train = evaluation.presented(evaluation.train_split)
-        train_features, train_fields, _ = extracted.get(train, ({}, {}, None))
+        kinds = extracted[evaluation.presented(evaluation.test_split)][0]
         for kind in evaluation.kinds:
-            if kind not in test_features:
-                there = ", ".join(test_features) if any(test_features) else "one kind without a name"
+            if kind not in kinds:
+                there = ", ".join(kinds) if any(kinds) else "one kind without a name"
                 raise UserError(f"config.evaluations.{name}.kinds: there are no features '{kind}'; there are: {there}")
-        for kind, features in test_features.items():
+        for kind in kinds:
             if evaluation.kinds and kind not in evaluation.kinds:
                 continue
             prefix = f"{name}/{kind}/" if kind else f"{name}/"
-            task = _Task(name, evaluation, train_features.get(kind), train_fields, features, test_fields, test_there)
+            splits = {
+                split: _split(extracted[evaluation.presented(split)], kind, f"{evaluation.data} ({split})")
+                for split in evaluation.splits()
+            }
             with phase(f"Evaluating '{prefix.rstrip('/')}'"):
                 for probe in evaluation.probes:
-                    metrics |= {prefix + metric: float(value) for metric, value in PROBES[probe](task).items()}
+                    found = PROTOCOLS[probe].run(evaluation.task(name, probe, splits)).metrics()
+                    metrics |= {prefix + metric: value for metric, value in found.items()}
     undefined = [name for name, value in metrics.items() if np.isnan(value)]
     if undefined:
         logging.warning("Not defined on these labels, left out: %s", ", ".join(undefined))
@@ -224,158 +236,12 @@ def _extract(encode, batches, folder, split, fields):
     return features, labels, np.concatenate(there)
 
 
+def _split(extracted, kind: str, source: str) -> Split:
+    features, fields, there = extracted
+    return Split(features[kind], fields, there, source)
+
+
 def _to_host(values) -> np.ndarray:
     if isinstance(values, jax.Array) and not (values.is_fully_addressable or values.is_fully_replicated):
         values = multihost_utils.process_allgather(values, tiled=True)
     return np.asarray(values, np.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Task:
-    """Features and labels for the probes of one evaluation and one kind of features."""
-
-    name: str
-    evaluation: Evaluation
-    train: np.ndarray | None
-    train_fields: dict[str, np.ndarray]
-    test: np.ndarray
-    test_fields: dict[str, np.ndarray]
-    test_there: np.ndarray
-
-    @property
-    def train_labels(self):
-        return self.train_fields[self.evaluation.label]
-
-    @property
-    def test_labels(self):
-        return self.test_fields[self.evaluation.label]
-
-    @property
-    def groups(self):
-        return self.train_fields.get(self.evaluation.groups)
-
-    def unsuitable(self, probe, needs):
-        labels = self.test_labels
-        return UserError(
-            f"config.evaluations.{self.name}: the probe '{probe}' needs {needs}, but '{self.evaluation.label}' is "
-            f"{labels.dtype} {list(labels.shape[1:]) or 'one number'} for an image"
-        )
-
-    def by_name(self, metric, values):
-        """{metric_NAME: value} where the config names the label's entries."""
-        names = self.evaluation.names
-        if names and len(names) != len(values):
-            raise UserError(
-                f"config.evaluations.{self.name}.names has {len(names)} names, but '{self.evaluation.label}' has "
-                f"{len(values)} entries"
-            )
-        return {f"{metric}_{name}": value for name, value in zip(names, values, strict=bool(names))}
-
-
-def _neighbour_accuracy(task, probe, k):
-    if task.test_labels.ndim != 1 or not np.issubdtype(task.test_labels.dtype, np.integer):
-        raise task.unsuitable(probe, "one integer for an image")
-    if task.evaluation.train_split == task.evaluation.test_split:
-        return nearest_neighbours.knn_accuracy(task.test, task.test_labels, k=k)
-    _tell_unseen_classes(task)
-    return nearest_neighbours.knn_accuracy(task.train, task.train_labels, task.test, task.test_labels, k=k)
-
-
-def _knn(task):
-    return {"knn_accuracy": _neighbour_accuracy(task, "knn", task.evaluation.k)}
-
-
-def _retrieval(task):
-    return {"top1_accuracy": _neighbour_accuracy(task, "retrieval", 1)}
-
-
-def _linear(task):
-    labels, threshold = (task.train_labels, task.test_labels), task.evaluation.threshold
-    if labels[0].ndim == 1 and np.issubdtype(labels[0].dtype, np.integer) and threshold is None:
-        _tell_unseen_classes(task)
-        classes = linear_probe.linear_probe(task.train, labels[0], task.test, labels[1], groups=task.groups)
-        logging.info("Linear probe of '%s': penalty %g", task.name, classes.penalty)
-        return {
-            "linear_accuracy": classes.accuracy,
-            "linear_mean_class_accuracy": classes.mean_class_accuracy,
-        }
-    if threshold is not None:
-        labels = tuple(values >= threshold for values in labels)
-    if labels[0].ndim != 2 or not all(np.isin(values, (0, 1)).all() for values in labels):
-        raise task.unsuitable("linear", "one integer, or several zeros and ones (or a 'threshold' that makes them)")
-    result = linear_probe.attribute_probe(task.train, labels[0], task.test, labels[1], groups=task.groups)
-    logging.info("Linear probe of '%s': penalty %g", task.name, result.penalty)
-    metrics = {"accuracy": result.accuracy, "balanced_accuracy": result.balanced_accuracy, "f1": result.f1}
-    means = {f"mean_{metric}": _mean_of_defined(values) for metric, values in metrics.items()}
-    each = {name: value for metric, values in metrics.items() for name, value in task.by_name(metric, values).items()}
-    return means | each
-
-
-def _ridge(task):
-    train_labels, test_labels = task.train_labels, task.test_labels
-    if test_labels.ndim > 2 or not np.issubdtype(test_labels.dtype, np.number):
-        raise task.unsuitable("ridge", "one or several numbers for an image")
-    if not all(np.isfinite(values).all() for values in (train_labels, test_labels)):
-        raise UserError(f"config.evaluations.{task.name}: some values of '{task.evaluation.label}' are not finite")
-    result = ridge.ridge_regression(task.train, train_labels, task.test, test_labels, groups=task.groups)
-    logging.info("Ridge regression of '%s': penalties %s", task.name, " ".join(f"{p:g}" for p in result.penalty))
-    metrics = {"mae": result.mean_absolute_error, "r2": result.r2}
-    means = {metric: _mean_of_defined(values) for metric, values in metrics.items()}
-    each = {name: value for metric, values in metrics.items() for name, value in task.by_name(metric, values).items()}
-    return means | each
-
-
-def _alignment(task):
-    if task.test_labels.ndim != 3 or not np.issubdtype(task.test_labels.dtype, np.number):
-        raise task.unsuitable("alignment", "[P, 2] points for an image")
-    points, true = (labels.reshape(len(labels), -1) for labels in (task.train_labels, task.test_labels))
-    predicted = ridge.ridge_regression(task.train, points, task.test, true, groups=task.groups).predictions
-    result = alignment.alignment(predicted.reshape(task.test_labels.shape), task.test_labels)
-    return {"nme": result.nme, "failure_rate": result.failure_rate, "auc": result.auc}
-
-
-def _verification(task):
-    labels = task.test_labels
-    if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
-        raise task.unsuitable("verification", "one 0 or 1 for an image")
-    there, odd = task.test_there, len(task.test_there) % 2
-    features = task.test
-    if not odd and not there.all():  # a skipped record takes its partner with it
-        paired = np.repeat(there.reshape(-1, 2).all(1), 2)[there]
-        logging.warning(
-            "Evaluation '%s': %d images whose partners were skipped are left out", task.name, (~paired).sum()
-        )
-        features, labels = features[paired], labels[paired]
-    if odd or (labels[0::2] != labels[1::2]).any() or len(labels) < 20:
-        raise UserError(
-            f"config.evaluations.{task.name}: the probe 'verification' needs at least 10 pairs, images 2i and 2i + 1 "
-            f"with the same '{task.evaluation.label}'; {task.evaluation.data} ({task.evaluation.test_split}) has "
-            f"{len(labels)} images that are not so"
-        )
-    return {"verification_accuracy": verification.verify_pairs(features, labels[0::2]).accuracy}
-
-
-def _tell_unseen_classes(task):
-    unseen = np.setdiff1d(task.test_labels, task.train_labels)
-    if len(unseen):
-        share = np.isin(task.test_labels, unseen).mean()
-        logging.warning(
-            "Evaluation '%s': %d classes (%s%s) of the test split are not in the training split; their images, %.1f %% "
-            "of all, count as wrong",
-            task.name, len(unseen), ", ".join(map(str, unseen[:5])), " ..." * (len(unseen) > 5), 100 * share,
-        )  # fmt: skip
-
-
-def _mean_of_defined(values):
-    defined = values[~np.isnan(values)]
-    return defined.mean() if len(defined) else float("nan")
-
-
-PROBES: dict[Probe, Callable[[_Task], dict[str, float]]] = {
-    "knn": _knn,
-    "retrieval": _retrieval,
-    "linear": _linear,
-    "ridge": _ridge,
-    "alignment": _alignment,
-    "verification": _verification,
-}

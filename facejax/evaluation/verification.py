@@ -48,29 +48,46 @@ def verify_pairs(embeddings, same, *, folds: int = 10, thresholds=THRESHOLDS) ->
       >>> verify_pairs([[1, 0], [1, 0.1], [1, 0], [0, 1]] * 10, [True, False] * 10).accuracy
       1.0
     """
-    embeddings = np.asarray(embeddings, np.float64)
     same = np.asarray(same, bool)
-    if embeddings.ndim != 2 or len(embeddings) != 2 * len(same) or len(same) < folds:
+    if np.ndim(embeddings) != 2 or len(embeddings) != 2 * len(same) or len(same) < folds:
         raise ValueError(
             f"{len(same)} pairs in {folds} folds need embeddings [{2 * len(same)}, D] and no fewer pairs than folds; "
-            f"the embeddings have the shape {embeddings.shape}"
+            f"the embeddings have the shape {np.shape(embeddings)}"
         )
-    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    embeddings = embeddings / np.where(norms > 0, norms, 1)
-    distances = np.square(embeddings[0::2] - embeddings[1::2]).sum(1)
-    accepted = distances[:, None] < np.asarray(thresholds)  # [N, T]
-    correct = accepted == same[:, None]
-
-    accuracy, threshold, true_positive, false_positive = [], [], [], []
+    apart = distances(embeddings)
+    accuracy, chosen = choose_and_judge(apart, same, np.ones((1, len(same))), folds=folds, thresholds=thresholds)
+    accepted = apart[:, None] < np.asarray(thresholds)  # [N, T]
+    true_positive, false_positive = [], []
     for test in np.array_split(np.arange(len(same)), folds):
-        train = np.ones(len(same), bool)
-        train[test] = False
-        best = int(correct[train].sum(0).argmax())
-        accuracy.append(correct[test, best].mean())
-        threshold.append(thresholds[best])
         positive = same[test]
         true_positive.append(accepted[test][positive].sum(0) / max(positive.sum(), 1))
         false_positive.append(accepted[test][~positive].sum(0) / max((~positive).sum(), 1))
-    return Verification(
-        np.array(accuracy), np.array(threshold), np.mean(true_positive, axis=0), np.mean(false_positive, axis=0)
-    )
+    return Verification(accuracy[0], chosen[0], np.mean(true_positive, axis=0), np.mean(false_positive, axis=0))
+
+
+def distances(embeddings) -> np.ndarray:
+    """Squared distance of the unit-length embeddings of each pair, float64 [N]; arguments as for `verify_pairs`."""
+    embeddings = np.asarray(embeddings, np.float64)
+    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    embeddings = embeddings / np.where(norms > 0, norms, 1)
+    return np.square(embeddings[0::2] - embeddings[1::2]).sum(1)
+
+
+def choose_and_judge(apart, same, counts, *, folds: int = 10, thresholds=THRESHOLDS) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy of each fold at the threshold that is best on the others, and that threshold: [R, F] each.
+
+    Args:
+      apart: [N] squared distances.
+      same: [N] bool.
+      counts: [R, N], how often each pair counts; an empty fold has no accuracy, NaN.
+      folds: F.
+      thresholds: [T], ascending.
+    """
+    thresholds = np.asarray(thresholds)
+    correct = ((np.asarray(apart)[:, None] < thresholds) == np.asarray(same, bool)[:, None]).astype(np.float64)
+    parts = np.array_split(np.arange(len(same)), folds)
+    right = np.stack([counts[:, part] @ correct[part] for part in parts], 1)  # [R, F, T]
+    size = np.stack([counts[:, part].sum(1) for part in parts], 1)
+    best = (right.sum(1, keepdims=True) - right).argmax(2)
+    hits = np.take_along_axis(right, best[..., None], 2)[..., 0]
+    return np.divide(hits, size, out=np.full(size.shape, np.nan), where=size > 0), thresholds[best]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from facejax.evaluation import comparison, disentanglement
+from facejax.evaluation import disentanglement
+from facejax.evaluation.protocols import higher_is_better
 
 
 def test_the_right_branch_wins_above_zero():
@@ -20,7 +21,7 @@ def test_the_right_branch_wins_above_zero():
     found = disentanglement.advantages(metrics)
     expected = {"pose_mae": 6.0, "pose_r2": 0.6, "expression_knn_accuracy": -0.3, "age_mae": 3.0}
     assert found == {f"disentanglement/{name}": pytest.approx(value) for name, value in expected.items()}
-    assert all(comparison.higher_is_better(name) for name in found)
+    assert all(higher_is_better(name) for name in found)
 
 
 def test_other_features_have_none():

@@ -1,0 +1,259 @@
+"""The columns of an evaluation's table: encoders, each untrained, and features that nobody learned."""
+
+import abc
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import jax
+import numpy as np
+import tqdm
+from etils import epath
+from flax import traverse_util
+
+from facejax import embedding, processors
+from facejax.architectures import ARCHITECTURES
+from facejax.encoder import Encoder, load
+from facejax.errors import UserError
+from facejax.evaluation import floors
+from facejax.evaluation.floors import Floor
+from facejax.evaluation.protocols.protocol import Settings
+from facejax.progress import phase
+
+
+class Images(Protocol):
+    """Images of records, by position."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, position: int, at_least: int) -> np.ndarray:
+        """uint8 [H, W, 3]; a JPEG may be decoded smaller, as long as it keeps `at_least` pixels along its longer side.
+
+        Raises:
+          ValueError: it cannot be read.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Presentation:
+    """How a task presents images: equal ones have the same features."""
+
+    flip: bool = False
+    input_range: str = "trained"
+    image_size: int | None = None
+    interpolation: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Presentation":
+        """What the settings of a task say of it."""
+        return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
+
+
+class Column(abc.ABC):
+    """Something that makes features of images.
+
+    Attributes:
+      name: in the table.
+      is_floor: whether nobody learned it.
+    """
+
+    name: str
+    is_floor: bool
+
+    @abc.abstractmethod
+    def digest(self, presentation: Presentation) -> str:
+        """What the features depend on, apart from the images."""
+
+    @abc.abstractmethod
+    def kind(self, asked: str | None, key: str) -> str:
+        """The kind of features that a task means.
+
+        Raises:
+          UserError: there is no such kind; it names the task by its key.
+        """
+
+    @abc.abstractmethod
+    def dimension(self, presentation: Presentation, kind: str) -> int:
+        """Length of the features.
+
+        Raises:
+          UserError: the network does not take images that are presented like this.
+        """
+
+    @abc.abstractmethod
+    def rows(self, source: Images, presentation: Presentation, unreadable) -> Iterator[embedding.Part]:
+        """Features of all images, in order; `unreadable` as for `facejax.embedding.parts`."""
+
+    def reduce(self, splits: Mapping[str, np.ndarray], fitted: str) -> dict[str, np.ndarray]:
+        """Features by split as they are judged; `fitted` names the split that anything may be fitted on."""
+        return dict(splits)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncoderColumn(Column):
+    """The features of an encoder."""
+
+    name: str
+    encoder: Encoder
+    is_floor: bool = False
+
+    def presented(self, presentation: Presentation) -> Encoder:
+        """The encoder with the preprocessing that a task asks for."""
+        preprocessing = self.encoder.preprocessing
+        changes = {"size": presentation.image_size, "interpolation": presentation.interpolation}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if presentation.input_range == "half":
+            low, high = preprocessing.value_range
+            changes["value_range"] = (low + (high - low) / 4, high - (high - low) / 4)
+        return dataclasses.replace(self.encoder, preprocessing=dataclasses.replace(preprocessing, **changes))
+
+    def digest(self, presentation: Presentation) -> str:
+        """Of weights, network, preprocessing and presentation."""
+        encoder = self.presented(presentation)
+        shown = {"flip": presentation.flip, "preprocessing": dataclasses.asdict(encoder.preprocessing)}
+        return hashlib.sha256(json.dumps([weights_digest(self.encoder), shown]).encode()).hexdigest()
+
+    def kind(self, asked, key):
+        """See `Column`."""
+        try:
+            return self.encoder.kind(asked)
+        except UserError as error:
+            raise UserError(f"{key}.kind: {self.name}: {error}") from error
+
+    def dimension(self, presentation, kind):
+        """See `Column`."""
+        encoder = self.presented(presentation)
+        try:
+            encoder.architecture.select(encoder.variables, encoder.preprocessing.size, self.name)
+            return encoder.dimensions[kind]
+        except (TypeError, ValueError) as error:
+            size = encoder.preprocessing.size
+            raise UserError(f"{self.name}: its network does not take images of {size} px ({error!s:.100})") from error
+
+    def rows(self, source, presentation, unreadable):
+        """See `Column`."""
+        encoder = self.presented(presentation)
+
+        def squares(position):
+            size = encoder.preprocessing.size
+            return [encoder.preprocessing.fit_to_square(source.read(position, 2 * size))]
+
+        positions = range(len(source))
+        return embedding.parts(encoder, positions, faces=squares, flip=presentation.flip, unreadable=unreadable)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FloorColumn(Column):
+    """Features that nobody learned."""
+
+    name: str
+    floor: Floor
+    is_floor: bool = True
+
+    def digest(self, presentation):
+        """Of the way they are made, and whether the mirror image counts too."""
+        return hashlib.sha256(json.dumps([self.name, self.floor.side, presentation.flip]).encode()).hexdigest()
+
+    def kind(self, asked, key):
+        """There is one."""
+        return "features"
+
+    def dimension(self, presentation, kind):
+        """See `Column`."""
+        return len(self.floor.rows(np.zeros((self.floor.side, self.floor.side, 3), np.uint8)))
+
+    def rows(self, source, presentation, unreadable):
+        """See `Column`."""
+
+        def features(position):
+            image = source.read(position, 2 * self.floor.side)
+            mirrored = self.floor.rows(image[:, ::-1]) if presentation.flip else 0
+            return self.floor.rows(image) + mirrored
+
+        with ThreadPoolExecutor(processors.count(), "images") as pool:
+            for start in tqdm.trange(0, len(source), 256, desc="features", unit=" x 256 images", delay=3):
+                positions = list(range(start, min(start + 256, len(source))))
+                found = {}
+                for position, future in [(position, pool.submit(features, position)) for position in positions]:
+                    try:
+                        found[position] = future.result()
+                    except ValueError as error:
+                        unreadable(position, str(error))
+                if found:
+                    yield embedding.Part(np.array(list(found)), {"features": np.stack(list(found.values()))})
+
+    def reduce(self, splits, fitted):
+        """Principal components, of those that are reduced."""
+        if not self.floor.reduced:
+            return dict(splits)
+        others = [name for name in splits if name != fitted]
+        moved = floors.principal_components(splits[fitted], *(splits[name] for name in others))
+        return dict(zip([fitted, *others], moved, strict=True))
+
+
+def weights_digest(encoder: Encoder) -> str:
+    """SHA-256 of a network's kind, settings and weights."""
+    digest = hashlib.sha256(repr(encoder.architecture).encode())
+    for name, array in sorted(traverse_util.flatten_dict(dict(encoder.variables), sep="/").items()):
+        array = np.asarray(array)
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def of_sources(sources: Sequence[epath.PathLike]) -> list[Column]:
+    """Columns of encoders, then of their floors: each network with random weights, and features that nobody learned.
+
+    Args:
+      sources: what `facejax.load` takes.
+
+    Raises:
+      UserError: one cannot be loaded, or is named twice.
+    """
+    names = short_names([str(source) for source in sources])
+    columns: list[Column] = []
+    for name, source in zip(names, sources, strict=True):
+        with phase(f"Loading {source}"):
+            columns.append(EncoderColumn(name, load(source)))
+    return [*columns, *_untrained(columns), *(FloorColumn(name, floor) for name, floor in floors.FLOORS.items())]
+
+
+def _untrained(columns: Sequence[EncoderColumn]) -> list[EncoderColumn]:
+    networks = dict.fromkeys((column.encoder.architecture, column.encoder.preprocessing) for column in columns)
+    kinds = {kind: name for name, kind in ARCHITECTURES.items()}
+    found = []
+    for number, (architecture, preprocessing) in enumerate(networks, start=1):
+        size = preprocessing.size
+        images = np.zeros((1, size, size, 3), np.float32)
+        with phase("Initialising an untrained encoder"):
+            variables = jax.jit(architecture.init)(jax.random.key(0), images)
+        name = "untrained" if len(networks) == 1 else f"untrained {kinds[type(architecture)]} {number}"
+        encoder = Encoder.create(architecture, variables, preprocessing, {"method": "random"})
+        found.append(EncoderColumn(name, encoder, is_floor=True))
+    return found
+
+
+def short_names(sources: Sequence[str]) -> list[str]:
+    """As much of the end of each path as tells it from the others.
+
+    Raises:
+      UserError: one is there twice.
+
+    Examples:
+      >>> short_names(["runs/a/encoder", "runs/b/encoder", "c"])
+      ['a/encoder', 'b/encoder', 'c']
+    """
+    parts = [source.rstrip("/").split("/") for source in sources]
+    for source in sources:
+        if sources.count(source) > 1:
+            raise UserError(f"{source} is named twice: name each encoder once")
+    names = []
+    for own in parts:
+        length = 1
+        while length < len(own) and sum(other[-length:] == own[-length:] for other in parts) > 1:
+            length += 1
+        names.append("/".join(own[-length:]))
+    return names

@@ -1,0 +1,28 @@
+"""Protocols by name: what a config may ask of features. One is added here, in one line."""
+
+from facejax.evaluation.protocols.linear import LINEAR
+from facejax.evaluation.protocols.neighbours import KNN, RETRIEVAL
+from facejax.evaluation.protocols.pairs import VERIFICATION
+from facejax.evaluation.protocols.protocol import Protocol
+from facejax.evaluation.protocols.regression import ALIGNMENT, RIDGE
+
+PROTOCOLS: dict[str, Protocol] = {
+    "knn": KNN,
+    "retrieval": RETRIEVAL,
+    "linear": LINEAR,
+    "ridge": RIDGE,
+    "alignment": ALIGNMENT,
+    "verification": VERIFICATION,
+}
+
+LOWER_IS_BETTER = frozenset(word for protocol in PROTOCOLS.values() for word in protocol.lower_is_better)
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of a metric is better, by the first word of its name.
+
+    Examples:
+      >>> higher_is_better("expression/knn_accuracy"), higher_is_better("pose/mae_yaw")
+      (True, False)
+    """
+    return metric.rsplit("/", 1)[-1].split("_")[0] not in LOWER_IS_BETTER
