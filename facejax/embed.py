@@ -1,11 +1,11 @@
-"""Embeds the photos of a folder, however they are nested: features of each in one file.
+"""Embeds the photos in a directory tree, and writes their features into one file.
 
     python -m facejax.embed workdirs/demo photos --out=photos.npz
     python -m facejax.embed workdirs/demo photos --out=aligned.parquet --align --faces=all --neighbours=me.jpg
 
-FILE.npz holds the arrays `paths`, `features` and, where the folder has sub-folders, `labels`: the name of the outermost
-one. FILE.parquet holds the columns `path`, `features` and `label`. With --align or --crop, `box` is where in the photo
-the face was found. What cannot be read is skipped and listed.
+FILE.npz holds the arrays `paths`, `features` and, where the folder has sub-folders, `labels`: the name of the top-level
+one. FILE.parquet holds the columns `path`, `features` and `label`. With --align or --crop, `box` is the place of the
+face in the photo. Unreadable photos are skipped and listed.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from facejax.errors import UserError, report_user_errors
 from facejax.log_output import log_to_stderr
 from facejax.progress import phase
 
-LISTED = 20  # of the photos that were skipped
-NEAREST = 10  # faces that --neighbours shows
+LISTED = 20  # maximum number of skipped photos to list
+NEAREST = 10  # number of faces that --neighbours shows
 
 
 def parser() -> Parser:
@@ -35,18 +35,18 @@ def parser() -> Parser:
     )
     result.add_argument("folder", metavar="FOLDER", help="of the photos")
     result.add_argument("--out", required=True, metavar="FILE", help="FILE.npz or FILE.parquet")
-    result.add_argument("--kind", help="of features; default: the encoder's first")
+    result.add_argument("--kind", help="kind of features; defaults to the encoder's first")
     result.add_argument("--flip", action="store_true", help="add the features of the mirror image, as for recognition")
-    result.add_argument("--neighbours", metavar="IMAGE", help="print and draw the faces that are nearest to this one")
+    result.add_argument("--neighbours", metavar="IMAGE", help="print and draw the faces nearest to this one")
     face_detection.add_arguments(result)
     return result
 
 
 def run(args: argparse.Namespace) -> None:
-    """Embeds as the arguments say.
+    """Embeds according to the arguments.
 
     Raises:
-      UserError: something that they name is not there, cannot be read, or exists already.
+      UserError: an input does not exist or cannot be read, or an output exists.
     """
     folder, out = paths.resolve(args.folder), paths.resolve(args.out, "--out")
     write, names = feature_file.writer(out), image_names(folder)
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def image_names(folder: epath.Path) -> list[str]:
-    """Names of all images below a folder, with slashes, sorted; hidden files and folders are left out.
+    """Names of all images below a folder, with slashes, sorted; hidden files and folders are skipped.
 
     Raises:
       UserError: there is no such folder, or no image in it.
@@ -106,7 +106,7 @@ def _images_below(folder: epath.Path, prefix: str) -> Iterator[str]:
 
 
 def tell_skipped(skipped: Mapping[str, str]) -> None:
-    """Logs which photos were skipped: those that cannot be read, with the reason, and those without a face."""
+    """Logs skipped photos: unreadable ones with the reason, and those without a face."""
     faceless = [name for name, reason in skipped.items() if reason == face_detection.NO_FACE]
     unreadable = [f"{name}: {reason}" for name, reason in skipped.items() if reason != face_detection.NO_FACE]
     for what, entries in (("that cannot be read", unreadable), ("without a face that was found", faceless)):
@@ -119,7 +119,7 @@ def tell_skipped(skipped: Mapping[str, str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point; exit status 2 for an error of the user's."""
+    """Entry point; exit status 2 for a user's error."""
     log_to_stderr()
     with report_user_errors("embed"):
         run(parser().parse_args(argv))

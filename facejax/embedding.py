@@ -18,8 +18,8 @@ from facejax.errors import UserError
 if TYPE_CHECKING:
     from facejax.encoder import Encoder
 
-BATCH = 64  # images at most that a device gets at a time
-RUNNING = 2  # batches that the device may have before their features are fetched
+BATCH = 64  # maximum number of images per device and batch
+RUNNING = 2  # batches on the device before their features are fetched
 Source = np.ndarray | str | os.PathLike
 Unreadable = Callable[[int, str], None]
 
@@ -28,7 +28,7 @@ class Part(NamedTuple):
     """Features of some faces.
 
     Attributes:
-      positions: int [n], of the images that the faces are from, ascending over all parts.
+      positions: int [n], of the images that contain the faces, ascending over all parts.
       features: kind -> float32 [n, D].
     """
 
@@ -59,12 +59,12 @@ def parts(
     """Features of images in their order.
 
     Args:
-      encoder: what embeds them.
+      encoder: embeds the images.
       sources: paths, or arrays uint8 [H, W, 3], which may differ in size.
-      faces: makes of a source the squares uint8 [S, S, 3] that are embedded, in a thread; None: the whole image,
-        fitted as `encoder.preprocessing` says. It raises ValueError for what cannot be read.
+      faces: returns the squares uint8 [S, S, 3] of a source to embed, called in threads; None: the whole image, fitted
+        by `encoder.preprocessing`. Raises ValueError for an unreadable source.
       flip: add the features of the mirror image.
-      unreadable: called with the position of what cannot be read, and the reason.
+      unreadable: called with the position of an unreadable source, and the reason.
 
     Raises:
       UserError: an image cannot be read, and `unreadable` is None.
@@ -95,7 +95,7 @@ def _stop(sources) -> Unreadable:
 
 
 def _batch_size(count: int) -> int:
-    """Images in a batch, over all devices: a power of two on each, so that few shapes are ever compiled."""
+    """Images in a batch, over all devices: a power of two on each, so few shapes are compiled."""
     devices = jax.local_device_count()
     on_each = -(-max(1, count) // devices)
     return devices * min(BATCH, 1 << (on_each - 1).bit_length())
@@ -112,7 +112,7 @@ class _Runner:
         self._encode, self._variables = encoder.compiled("encode"), encoder.placed(self._whole)
 
     def __call__(self, batch: np.ndarray) -> list[dict[str, jax.Array]]:
-        """Of uint8 [n, S, S, 3], n up to `batch_size`, the features of `batch_size` rows; with `flip` twice."""
+        """Features of `batch_size` rows from uint8 [n, S, S, 3], n up to `batch_size`; with `flip` also mirrored."""
         padded = np.concatenate([batch, np.zeros((self.batch_size - len(batch), *batch.shape[1:]), np.uint8)])
         views = [padded, padded[:, :, ::-1]] if self._flip else [padded]
         return [self._encode(self._variables, jax.device_put(view, self._split)) for view in views]

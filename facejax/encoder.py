@@ -1,4 +1,4 @@
-"""What comes out of every run and goes into every judgement: a network with its weights, which embeds images."""
+"""The result of every run and the input of every evaluation: a network with its weights, which embeds images."""
 
 import dataclasses
 import functools
@@ -29,14 +29,14 @@ HINTS = ("entry", "landmark_network", "mask")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Encoder:
-    """Turns images into features; nothing else does.
+    """Turns images into features.
 
     Attributes:
       architecture: the kind of network, with its settings.
-      variables: its weights: nested dicts of arrays, as Flax's `apply` takes them.
-      preprocessing: what happens to an image before the network sees it.
-      card: what it is and where it is from, for people: `method`, `source`, `steps`, `data`, `metrics`, ... as far as
-        they are known; JSON can hold it.
+      variables: its weights: nested dicts of arrays, for Flax's `apply`.
+      preprocessing: of images for the network.
+      card: JSON values that describe it and its origin: `method`, `source`, `steps`, `data`, `metrics`, ..., as far as
+        they are known.
 
     Examples:
       >>> encoder = Encoder.random("resnet", {"backbone": "resnet18", "width": 4}, Preprocessing(size=32))
@@ -53,7 +53,7 @@ class Encoder:
     def create(
         cls, architecture: Architecture, variables: Mapping, preprocessing: Preprocessing, card: Mapping[str, Any]
     ) -> "Encoder":
-        """An encoder with those of the variables that it needs.
+        """An encoder with the variables that it needs.
 
         Raises:
           UserError: one is missing or has another shape; it names `card["source"]`.
@@ -63,13 +63,13 @@ class Encoder:
 
     @classmethod
     def of_method(cls, method: "Method", state: "TrainState", card: Mapping[str, Any] | None = None) -> "Encoder":
-        """What a method has learned when its state is `state`; arrays stay where they are."""
+        """The encoder of a method in a state; arrays stay on their devices."""
         variables = method.eval_variables(state)
         return cls.create(method.architecture, variables, method.preprocessing, card or {})
 
     @classmethod
     def random(cls, name: str, settings: Mapping[str, Any], preprocessing: Preprocessing, seed: int = 0) -> "Encoder":
-        """One that has learned nothing: `name` is a key of `facejax.architectures.ARCHITECTURES`."""
+        """An encoder with random weights; `name` is a key of `facejax.architectures.ARCHITECTURES`."""
         architecture = _architecture(name, settings, "settings")
         shape = (1, preprocessing.size, preprocessing.size, 3)
         variables = jax.jit(lambda key: architecture.init(key, np.zeros(shape, np.float32)))(jax.random.key(seed))
@@ -78,7 +78,7 @@ class Encoder:
     # --- Features
 
     def apply(self, variables, images: jax.Array) -> dict[str, jax.Array]:
-        """`{kind: float32 [N, D]}` of uint8 images [N, S, S, 3], S being `preprocessing.size`; pure, can be jitted."""
+        """`{kind: float32 [N, D]}` of uint8 images [N, S, S, 3], with S = `preprocessing.size`; pure, can be jitted."""
         return self.architecture.encode(variables, self.preprocessing.normalize(images))
 
     @functools.cached_property
@@ -91,7 +91,7 @@ class Encoder:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of features that there are; the first is meant where none is named."""
+        """Kinds of features; the first is the default."""
         return self.architecture.kinds
 
     def embed(self, images: Images, kind: str | None = None, flip: bool = False) -> np.ndarray:
@@ -102,7 +102,7 @@ class Encoder:
         Args:
           images: paths, or uint8 [N, H, W, 3], or a list of uint8 [H, W, 3] that may differ in size; RGB.
           kind: one of `kinds`; None: the first.
-          flip: add the features of the mirror image, as recognition is judged.
+          flip: add the features of the mirror image, as in evaluations of recognition.
 
         Raises:
           UserError: no such kind, or an image that cannot be read.
@@ -112,7 +112,7 @@ class Encoder:
         return np.concatenate(rows) if rows else np.zeros((0, self.dimensions[kind]), np.float32)
 
     def kind(self, kind: str | None) -> str:
-        """The kind that is meant.
+        """The named kind, or the default.
 
         Raises:
           UserError: there is no such kind.
@@ -127,7 +127,7 @@ class Encoder:
         Raises:
           ValueError: it cannot be read, or is not an image.
         """
-        if not isinstance(source, np.ndarray):  # a JPEG may be decoded smaller, as the evaluations of training do
+        if not isinstance(source, np.ndarray):  # a JPEG may be decoded smaller, as in the evaluations of training
             source = embedding.decode(source, at_least=2 * self.preprocessing.size)
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
             raise ValueError(f"expected an image uint8 [H, W, 3], got {source.dtype} {list(source.shape)}")
@@ -137,11 +137,11 @@ class Encoder:
 
     @property
     def captions(self) -> Mapping[str, Caption]:
-        """What explains each of `pictures`."""
+        """Explanations of `pictures`."""
         return self.architecture.captions
 
     def pictures(self, images: Images) -> dict[str, np.ndarray]:
-        """`{name: uint8 [N, H, W, 3]}`, what there is to see of a few images, given as for `embed`."""
+        """`{name: uint8 [N, H, W, 3]}`, pictures of a few images, which are given as for `embed`."""
         return self._look("pictures", images)
 
     def heatmaps(self, images: Images) -> np.ndarray:
@@ -153,7 +153,7 @@ class Encoder:
         return self._look("landmarks", images)
 
     def reconstruct(self, images: Images, poses: Images | None = None) -> np.ndarray:
-        """Faces as the decoder draws them (PCL), uint8 [N, s, s, 3]; in the poses of other images, if they are given.
+        """Faces as the decoder draws them (PCL), uint8 [N, s, s, 3]; in the poses of other images if given.
 
         Raises:
           UserError: there is no decoder, or not as many poses as images.
@@ -192,13 +192,13 @@ class Encoder:
     def compiled(self, what: str, out_shardings=None) -> Callable:
         """`what` ("encode", "pictures", "heatmaps", "landmarks", "reconstruct") of the architecture, jitted.
 
-        It is called with variables and uint8 images [N, S, S, 3]. Encoders with equal settings share it, so that it is
+        It is called with variables and uint8 images [N, S, S, 3]. Encoders with equal settings share it, so it is
         compiled once for each shape.
         """
         return _compiled(self.architecture, self.preprocessing, what, out_shardings)
 
     def placed(self, sharding: jax.sharding.Sharding) -> Any:
-        """The variables on devices; the last placement is kept."""
+        """The variables on devices; the last placement is cached."""
         if self._placement.get("sharding") != sharding:
             self._placement.update(sharding=sharding, variables=jax.device_put(self.variables, sharding))
         return self._placement["variables"]
@@ -212,14 +212,14 @@ class Encoder:
     def save(self, folder: epath.PathLike, *, replace: bool = False) -> None:
         """Writes the encoder into a folder that `facejax.load` reads: `facejax.json` and `weights.safetensors`.
 
-        With several processes, all call it, and the first one writes.
+        With several processes, all of them must call it; the first one writes.
 
         Args:
-          folder: where to; a local path or a URL.
-          replace: whether an encoder that is there already may be replaced.
+          folder: a local path or a URL.
+          replace: whether to replace an existing encoder.
 
         Raises:
-          UserError: there is one already (unless `replace`), or the folder cannot be written.
+          UserError: an encoder exists (unless `replace`), or the folder is not writable.
         """
         variables = jax.tree.map(_to_host, self.variables)
         names = {kind: name for name, kind in ARCHITECTURES.items()}
@@ -235,19 +235,19 @@ class Encoder:
 
 
 def load(source: epath.PathLike, **hints: Any) -> Encoder:
-    """An encoder from whatever holds weights; nothing that it says is run.
+    """Loads an encoder from any source of weights, without executing anything in it.
 
     Args:
-      source: workdir of a run; the folder of an encoder, such as a run leaves as `WORKDIR/encoder`; an official file
-        (`.pth`, `.pt`, `.tar`, `.bin`, `.safetensors`) of FRA, LEWEL, PCL, LAFS or Part fViT, of a ResNet as
-        torchvision names it, a ViT as DeiT, DINO and timm do, or of FaRL; or `hf://ORG/NAME[@REVISION]`, which holds
-        one of them.
-      **hints: what an official file does not tell. `landmark_network`: of a LAFS student or teacher, the workdir or the
-        file of a Part fViT; without it patches lie on a grid. `entry`: "student", where the file has a teacher too.
-        `mask`: "group" or "max", of LEWEL.
+      source: workdir of a run; the folder of an encoder, such as a run's `WORKDIR/encoder`; an official file
+        (`.pth`, `.pt`, `.tar`, `.bin`, `.safetensors`) of FRA, LEWEL, PCL, LAFS or Part fViT, of a ResNet with
+        torchvision's names, a ViT with those of DeiT, DINO or timm, or of FaRL; or `hf://ORG/NAME[@REVISION]` with one
+        of these.
+      **hints: facts that an official file does not contain. `landmark_network`: of a LAFS student or teacher, the
+        workdir or the file of a Part fViT; without it patches lie on a grid. `entry`: "student", where the file has a
+        teacher too. `mask`: "group" or "max", of LEWEL.
 
     Raises:
-      UserError: there is no such thing at `source`, it is damaged, or it does not fit together.
+      UserError: `source` does not exist, is damaged, or is inconsistent.
 
     Examples:
       >>> encoder = load("workdirs/demo")
@@ -267,7 +267,7 @@ def load(source: epath.PathLike, **hints: Any) -> Encoder:
         raise UserError(f"{path} is a folder, which needs no hint '{min(hints)}'")
     if encoder_folder.exists(path):
         return _of_folder(path)
-    from facejax import workdir_encoder  # and with it all methods, which other sources do not need
+    from facejax import workdir_encoder  # imports all methods, which other sources do not need
 
     return workdir_encoder.read(path)
 

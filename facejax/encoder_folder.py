@@ -1,4 +1,4 @@
-"""An encoder on disk: `weights.safetensors`, and `facejax.json`, which says what they are and how to use them."""
+"""An encoder on disk: `weights.safetensors`, and `facejax.json`, which describes them and their use."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from facejax.errors import UserError
 from facejax.files import write_atomically, write_json
 
 DESCRIPTION, WEIGHTS = "facejax.json", "weights.safetensors"
-FORMAT = 1  # of the description; a reader that knows a smaller number only does not understand it
+FORMAT = 1  # of the description; readers of smaller numbers reject it
 
 
 def exists(folder) -> bool:
@@ -27,13 +27,13 @@ def write(folder, description: Mapping[str, Any], variables: Mapping, *, replace
     """Writes an encoder: the weights, then the description with their digest, each atomically.
 
     Args:
-      folder: where to; it is made. What else is there stays.
-      description: what JSON can hold.
+      folder: is created if necessary; other files in it are not changed.
+      description: JSON values.
       variables: nested dicts of NumPy arrays; an array is stored under its path, `params/backbone/conv1/kernel`.
-      replace: whether an encoder that is there already may be replaced.
+      replace: whether to replace an existing encoder.
 
     Raises:
-      UserError: there is one already (unless `replace`), or the folder cannot be written.
+      UserError: an encoder exists (unless `replace`), or the folder is not writable.
     """
     folder = epath.Path(folder)
     if not replace and (there := [name for name in (DESCRIPTION, WEIGHTS) if (folder / name).exists()]):
@@ -49,7 +49,7 @@ def read(folder) -> tuple[dict[str, Any], dict[str, Any]]:
     """Description and variables of an encoder, verified by their digests.
 
     Raises:
-      UserError: there is none, or it is not what was written.
+      UserError: there is none, or it has changed since it was written.
     """
     folder = epath.Path(folder)
     description = _read_description(folder / DESCRIPTION)
@@ -84,7 +84,7 @@ def _read_description(file: epath.Path) -> dict[str, Any]:
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
-    """The digest that a description ends with, of all that is before it."""
+    """The digest at the end of a description, of everything before it."""
     return _digest(json.dumps(content, sort_keys=True).encode())
 
 

@@ -1,4 +1,4 @@
-"""The squares of a photo that are embedded: the whole of it, or the faces that are found there."""
+"""The squares of a photo to embed: the whole photo, or the faces found in it."""
 
 import numpy as np
 
@@ -10,16 +10,16 @@ from facejax.encoder import Encoder
 
 
 class FaceCutter:
-    """Makes squares uint8 [S, S, 3] of a photo, as an encoder takes them.
+    """Cuts squares uint8 [S, S, 3] for an encoder out of a photo.
 
     Args:
-      encoder: S is its `preprocessing.size`.
-      finder: of faces; None: the whole photo is fitted.
-      crop: a face is cut out as a square, so many times as long as its box, and fitted; None: it is aligned to the
-        template of recognition, at S px.
+      encoder: whose `preprocessing.size` is S.
+      finder: finds faces; None: the whole photo is fitted.
+      crop: crop a face to a square this many times as long as its box, and fit it; None: align it to the template of
+        recognition at S px.
 
     Attributes:
-      boxes: of the faces that were found, by photo.
+      boxes: of the found faces, by photo.
     """
 
     def __init__(self, encoder: Encoder, finder: Finder | None = None, crop: float | None = None):

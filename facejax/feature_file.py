@@ -20,7 +20,7 @@ class PhotoFeatures:
       kind: of the features.
       paths: of each face, relative to the folder, with slashes.
       features: float32 [N, D].
-      boxes: of the face in its photo, float32 [N, 4], x1, y1, x2, y2 in pixels; None where whole photos were embedded.
+      boxes: of the face in its photo, float32 [N, 4], x1, y1, x2, y2 in pixels; None for whole photos.
     """
 
     kind: str
@@ -30,7 +30,7 @@ class PhotoFeatures:
 
     @property
     def labels(self) -> list[str] | None:
-        """Name of the outermost sub-folder, "" for photos outside of them; None where there are no sub-folders."""
+        """Name of the top-level sub-folder, "" for photos outside of one; None without sub-folders."""
         labels = [path.partition("/")[0] if "/" in path else "" for path in self.paths]
         return labels if any(labels) else None
 
@@ -91,5 +91,5 @@ WRITERS = {".npz": _write_npz, ".parquet": _write_parquet}
 
 
 def _printable(names: Sequence[str]) -> list[str]:
-    """Names that UTF-8 can hold: odd bytes of those on disk appear as \\xNN."""
+    """Names as valid UTF-8: invalid bytes on disk appear as \\xNN."""
     return [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]

@@ -1,4 +1,4 @@
-"""Encoders on the Hugging Face Hub, `hf://ORG/NAME[@REVISION]`; what was fetched once is found in its cache."""
+"""Encoders on the Hugging Face Hub, `hf://ORG/NAME[@REVISION]`, downloaded once into its cache."""
 
 import os
 import re
@@ -9,13 +9,13 @@ from facejax import encoder_folder
 from facejax.errors import UserError
 
 SCHEME = "hf://"
-# In the order in which they are looked for, where there is no encoder of ours.
+# In order of preference, if there is no encoder of facejax.
 WEIGHTS = ("model.safetensors", "*.safetensors", "*.pth", "*.pt", "*.tar", "pytorch_model.bin")
 OURS = (encoder_folder.DESCRIPTION, encoder_folder.WEIGHTS)
 
 
 def is_on_hub(source: epath.PathLike) -> bool:
-    """Whether a source is one of the Hub's."""
+    """Whether a source is on the Hub."""
     return os.fspath(source).startswith(SCHEME)
 
 
@@ -37,7 +37,7 @@ def download(source: str) -> epath.Path:
     def fetch(*names: str) -> epath.Path:
         try:
             return epath.Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=[*names]))
-        except Exception as error:  # the client has dozens
+        except Exception as error:  # the client has dozens of error classes
             reason = next(iter(str(error).splitlines()), "")
             raise UserError(f"{source} cannot be fetched: {type(error).__name__}: {reason:.200}") from error
 

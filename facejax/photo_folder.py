@@ -1,4 +1,4 @@
-"""The faces in a folder of photos: their features, and which are nearest to one face."""
+"""The faces in a folder of photos: their features, and the nearest ones to a face."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from facejax.feature_file import PhotoFeatures
 
 
 class Neighbour(NamedTuple):
-    """A face that is near to another: cosine of their features, its photo, and the square that was embedded."""
+    """A face near another one: cosine of their features, its photo, and its embedded square."""
 
     cosine: float
     path: str
@@ -21,11 +21,11 @@ class Neighbour(NamedTuple):
 
 
 class PhotoFolder:
-    """A folder of photos, and how its faces are embedded.
+    """A folder of photos, with the settings that embed its faces.
 
     Args:
-      folder: that holds the photos.
-      cutter: makes the squares, and has the encoder.
+      folder: of the photos.
+      cutter: cuts the squares, and has the encoder.
       kind: of features.
       flip: whether the features of the mirror image are added.
     """
@@ -34,7 +34,7 @@ class PhotoFolder:
         self._folder, self._cutter, self._kind, self._flip = folder, cutter, kind, flip
 
     def embed(self, names: Sequence[str]) -> tuple[PhotoFeatures, dict[str, str]]:
-        """Features of the photos of these names; and those that were skipped, with the reason."""
+        """Features of the named photos, and the skipped ones with the reason."""
         skipped: dict[str, str] = {}
         files = [self._folder / name for name in names]
         parts = list(
@@ -55,7 +55,7 @@ class PhotoFolder:
         return PhotoFeatures(self._kind, [names[at] for at in positions], features, boxes), skipped
 
     def neighbours(self, photos: PhotoFeatures, query: epath.Path, count: int) -> list[Neighbour]:
-        """The largest face of a photo, then those of the folder's other photos that are nearest to it.
+        """The largest face of a photo, then the nearest faces of the folder's other photos.
 
         Raises:
           UserError: the photo cannot be read, or has no face.

@@ -1,4 +1,4 @@
-"""What happens to an image before a network sees it: stored with the weights, and applied by `Encoder` itself."""
+"""Preprocessing of images for a network: stored with its weights, and applied by `Encoder` itself."""
 
 from typing import Annotated, Literal
 
@@ -20,19 +20,19 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 class Preprocessing:
-    """From an image of any size to what a network takes: fitted to a square on the host, normalised on the device.
+    """Converts images of any size to inputs of a network: fitted to a square on the host, normalised on the device.
 
     Attributes:
       size: S, side of the square, pixels.
-      fit: "squash": resized to S x S whatever the aspect ratio, as the evaluations of training do; "crop": the shorter
-        side is resized to S / `crop_fraction`, then the centre S x S is cut out, as torchvision and timm do.
+      fit: "squash": resized to S x S whatever the aspect ratio, as in the evaluations of training; "crop": the shorter
+        side is resized to S / `crop_fraction`, then the centre S x S is cut out, as in torchvision and timm.
       crop_fraction: for `fit="crop"`.
       interpolation: "area": pixels are averaged where an axis shrinks, and interpolated linearly where it grows;
         "bilinear" and "bicubic" are Pillow's, antialiased.
-      value_range: what the values 0 and 255 of a pixel become, before mean and deviation.
+      value_range: the range that pixel values 0 to 255 are mapped to, before mean and deviation.
       mean: of each channel, subtracted.
-      std: of each channel, divided by after that.
-      channel_order: of the network's input; images are RGB whatever it says.
+      std: of each channel, by which the result is divided.
+      channel_order: of the network's input; images are always RGB.
 
     Examples:
       >>> preprocessing = Preprocessing(size=4, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -51,7 +51,7 @@ class Preprocessing:
     channel_order: Literal["rgb", "bgr"] = "rgb"
 
     def fit_to_square(self, image: np.ndarray) -> np.ndarray:
-        """An image uint8 [H, W, 3] as the square uint8 [S, S, 3]; one that is a square of side S stays as it is."""
+        """An image uint8 [H, W, 3] as the square uint8 [S, S, 3]; a square of side S is returned unchanged."""
         height, width = image.shape[:2]
         if height == width == self.size:
             return image
@@ -59,7 +59,7 @@ class Preprocessing:
             return self._resize(image, self.size, self.size)
         shorter = round(self.size / self.crop_fraction)
         scale = shorter / min(height, width)
-        # torchvision cuts off the fraction of a pixel
+        # torchvision truncates fractions of a pixel
         height, width = (shorter if side == min(height, width) else int(scale * side) for side in (height, width))
         top, left = round((height - self.size) / 2), round((width - self.size) / 2)
         return self._resize(image, height, width)[top : top + self.size, left : left + self.size]
@@ -72,7 +72,7 @@ class Preprocessing:
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
     def normalize(self, squares) -> jax.Array:
-        """What a network takes, float32 [N, S, S, 3], of squares [N, S, S, 3] with values from 0 to 255; jit-able."""
+        """Inputs of a network, float32 [N, S, S, 3], from squares [N, S, S, 3] with values 0 to 255; can be jitted."""
         low, high = self.value_range
         x = jnp.asarray(squares).astype(jnp.float32) / 255
         if (low, high) != (0, 1):

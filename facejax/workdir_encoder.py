@@ -1,4 +1,4 @@
-"""The encoder that a run has trained, out of its workdir."""
+"""The encoder that a run has trained, from its workdir."""
 
 import dataclasses
 import json
@@ -19,13 +19,13 @@ from facejax.methods import Method
 from facejax.progress import phase
 from facejax.train_state import TrainState
 
-FOLDER = "encoder"  # in a workdir: what the run ended with
+FOLDER = "encoder"  # in a workdir: the encoder at the end of the run
 
 
 def read(workdir: epath.Path) -> Encoder:
-    """The encoder of the newest whole checkpoint; the one that the run ended with, if that is as new."""
+    """The encoder of the newest intact checkpoint, or that of the end of the run if it is as new."""
     file = workdir / "config.json"
-    if not file.exists() and workdir.name == "best":  # the state that was judged best lies below its workdir
+    if not file.exists() and workdir.name == "best":  # the best state is in a folder of its workdir
         file = workdir.parent / "config.json"
     config = _read_config(file, workdir)
     checkpoint = checkpoints.newest_of(workdir)
@@ -59,7 +59,7 @@ def _read_config(file: epath.Path, workdir: epath.Path) -> ml_collections.Config
 
 
 def _read_variables(method: Method, checkpoint: epath.Path) -> dict[str, Any]:
-    """What the encoder needs of a checkpoint, and no more of it."""
+    """The part of a checkpoint that the encoder needs."""
     names = checkpoints.saved_names(checkpoint)
     state = TrainState(**{field.name: names.get(field.name) for field in dataclasses.fields(TrainState)})
     try:
@@ -72,7 +72,7 @@ def _read_variables(method: Method, checkpoint: epath.Path) -> dict[str, Any]:
 
 
 def _common(shapes: Mapping, found: Any) -> dict[str, Any]:
-    """The part of `found` whose names `shapes` has too."""
+    """The part of `found` with names in `shapes`."""
     if not isinstance(found, Mapping):
         return {}
     return {
@@ -83,12 +83,12 @@ def _common(shapes: Mapping, found: Any) -> dict[str, Any]:
 
 
 def card_of_run(config, step: int, metrics: Mapping[str, float] | None) -> dict[str, Any]:
-    """The card of what a run has learned after `step` steps.
+    """The card of a run's encoder after `step` steps.
 
     Args:
       config: of the run.
-      step: number of steps that were taken.
-      metrics: of the encoder, if it was evaluated then.
+      step: number of steps taken.
+      metrics: of the encoder at that step, if it was evaluated.
     """
     card = {
         "method": config.method,

@@ -165,7 +165,7 @@ def test_neighbours_are_printed_and_drawn(encoder, photos, tmp_path, capsys):
         ),
         (("ENCODER", "FOLDER", "--out=x.npz", "--neighbours=me.jpg"), r"--neighbours=me.jpg: there is no such file"),
         (("ENCODER", "FOLDER", "--out=x.npz", "--crop=9"), r"--crop=9: must be 1"),
-        (("ENCODER", "FOLDER", "--out=x.npz", "--faces=all"), r"--faces wants --align or --crop"),
+        (("ENCODER", "FOLDER", "--out=x.npz", "--faces=all"), r"--faces also needs --align or --crop"),
         (("ENCODER", "FOLDER"), r"required: --out; python -m facejax.embed --help shows an example"),
         (("ENCODER", "FOLDER", "--out=x.npz", "--sharp"), r"unrecognized arguments: --sharp"),
     ],

@@ -1,4 +1,4 @@
-"""What kind of network an encoder has: how to build it, and what it can be asked."""
+"""The kind of network of an encoder: builds and applies it."""
 
 import abc
 import functools
@@ -18,10 +18,10 @@ Dtype = Literal["float32", "bfloat16", "float64"]
 
 
 class Architecture(abc.ABC):
-    """A kind of network with its settings; subclasses are frozen dataclasses, whose fields JSON can hold.
+    """A kind of network with its settings; subclasses are frozen dataclasses with JSON values as fields.
 
     Images are normalised, [N, S, S, 3]; variables are Flax's, in the structure of `shapes`. All functions are pure and
-    can be jitted. Some architectures have more of them:
+    can be jitted. Some architectures have further functions:
 
       `heatmaps(variables, images)` -> float32 [N, h, w, Q]: how much of each cell of a grid belongs to each region;
       `landmarks(variables, images)` -> float32 [N, P, 2]: (x, y) in pixels of the square;
@@ -29,7 +29,7 @@ class Architecture(abc.ABC):
 
     Attributes:
       kinds: of the features, in their order.
-      captions: name of a picture -> what explains it.
+      captions: name of a picture -> its explanation.
     """
 
     kinds: tuple[str, ...]
@@ -37,7 +37,7 @@ class Architecture(abc.ABC):
 
     @abc.abstractmethod
     def init(self, rng: jax.Array, images: jax.Array) -> dict[str, Any]:
-        """Random variables of all that is needed after training, for images of this shape."""
+        """Random variables of everything needed after training, for images of this shape."""
 
     @abc.abstractmethod
     def encode(self, variables, images: Float[ArrayLike, "N S S 3"]) -> dict[str, Float[Array, "N _"]]:
@@ -46,11 +46,11 @@ class Architecture(abc.ABC):
     def pictures(
         self, variables, images: Float[ArrayLike, "N S S 3"], pixels: UInt8[ArrayLike, "N S S 3"]
     ) -> dict[str, UInt8[Array, "N _ _ 3"]]:
-        """`{name: uint8 [N, H, W, 3]}`, what is worth looking at; `pixels` are the same images, uint8."""
+        """`{name: uint8 [N, H, W, 3]}`, pictures for a person to look at; `pixels` are the same images, uint8."""
         return {}
 
     def has(self, function: str) -> bool:
-        """Whether there is something to call by this name."""
+        """Whether there is a function of this name."""
         return hasattr(self, function)
 
     def shapes(self, size: int) -> dict[str, Any]:
@@ -66,10 +66,10 @@ class Architecture(abc.ABC):
         return {}  # tracing a transformer takes seconds
 
     def select(self, variables: Mapping, size: int, source: str) -> dict[str, Any]:
-        """Those of the variables that `shapes` asks for.
+        """The variables that `shapes` lists.
 
         Args:
-          variables: nested dicts; they may hold more.
+          variables: nested dicts, possibly with others.
           size: of the images, pixels.
           source: where they are from, for errors.
 

@@ -15,7 +15,7 @@ from facejax.pictures import Caption, overlay_regions, region_colors
 
 @dataclass(frozen=True, config=SETTINGS)
 class FRARegions(PooledResNet):
-    """Kind `pooled` [N, C], of the backbone; `network` gives projections too.
+    """Kind `pooled` [N, C], of the backbone; `network` also returns projections.
 
     Attributes (besides those of `PooledResNet`):
       embedding_dim: D of the projections.
@@ -33,7 +33,7 @@ class FRARegions(PooledResNet):
 
     @functools.cached_property
     def network(self) -> FRANetwork:
-        """The module, without what only training needs: predictors and mask decoder."""
+        """The module, without the predictors and the mask decoder that only training needs."""
         return FRANetwork(
             self.resnet,
             self.embedding_dim,
@@ -45,12 +45,12 @@ class FRARegions(PooledResNet):
 
     @property
     def captions(self) -> dict[str, Caption]:
-        """What explains `pictures`."""
+        """Explanations of `pictures`."""
         colors = region_colors(self.num_regions)
         legend = tuple((f"region {index}", tuple(color)) for index, color in enumerate(colors.tolist()))
         return {
-            "heatmaps": Caption("regions, the more opaque the surer the encoder is", legend=legend),
-            "segmentation": Caption("the most probable region, however sure", legend=legend),
+            "heatmaps": Caption("regions, more opaque where the encoder is more certain", legend=legend),
+            "segmentation": Caption("the most probable region, whatever its probability", legend=legend),
         }
 
     def init(self, rng, images):
@@ -64,10 +64,10 @@ class FRARegions(PooledResNet):
     def pictures(
         self, variables, images: Float[ArrayLike, "N S S 3"], pixels: UInt8[ArrayLike, "N S S 3"]
     ) -> dict[str, UInt8[Array, "N _ _ 3"]]:
-        """The regions over the images, uint8 [N, S, S, 3], one colour a region.
+        """The regions over the images, uint8 [N, S, S, 3], one colour per region.
 
-        `heatmaps` shows the most probable region, the stronger the surer the student is of it, `segmentation` whatever
-        the probability. Each image is seen alone: the prototypes stand for the batch.
+        `heatmaps` shows the most probable region, more opaque where its probability is higher; `segmentation` always
+        opaque. Images do not depend on each other: prototypes replace the batch's mask embeddings.
         """
         dots = self.network.apply(variables, images, False)["dots"]
         dots = jax.image.resize(dots, (*images.shape[:3], dots.shape[-1]), "bicubic")

@@ -1,4 +1,4 @@
-"""What there is to see of landmarks: the points, the patches around them and what the class token attends to."""
+"""Pictures of landmarks: the points, the patches around them, and the attention of the class token."""
 
 import colorsys
 
@@ -9,17 +9,17 @@ import numpy as np
 from facejax.models import patches
 from facejax.pictures import Caption, enlarge
 
-ZOOM = 3  # pixels of the picture a pixel of the image
-QUIET, LOUD = (40.0, 40.0, 40.0), (255.0, 40.0, 0.0)  # the patch that is attended to least, and most
-FOLLOWED = 9  # points that are shown alone, to be compared over faces
+ZOOM = 3  # pixels of the picture per pixel of the image
+QUIET, LOUD = (40.0, 40.0, 40.0), (255.0, 40.0, 0.0)  # the patches with least and most attention
+FOLLOWED = 9  # number of points drawn large, to compare them over faces
 
 
-# What explains the pictures of `draw` and `attention_map`.
+# Explanations of the pictures of `draw` and `attention_map`.
 CAPTIONS = {
-    "landmarks": Caption("the landmarks, each in a colour of its own, the same on every face"),
+    "landmarks": Caption("the landmarks, each in its own colour, the same on every face"),
     "followed": Caption("a few of the landmarks, drawn large"),
     "patches": Caption("the patches around the landmarks, as the network sees them"),
-    "attention": Caption("what the class token attends to: the redder, the more", legend=(("most", LOUD),)),
+    "attention": Caption("attention of the class token: redder is more", legend=(("most", LOUD),)),
 }
 
 
@@ -36,7 +36,7 @@ def draw(images, points, tokens, attention, *, patch_size: int, geometry: str) -
 
     Returns:
       `landmarks`, all points; `followed`, a few points drawn large; `patches`, the mosaic of the patches; `attention`,
-      the points again, the brighter and redder the more the class token attends to them.
+      the points again, brighter and redder with more attention of the class token.
     """
     count = points.shape[1]
     hues = _hues(count)
@@ -57,7 +57,7 @@ def draw(images, points, tokens, attention, *, patch_size: int, geometry: str) -
 
 
 def attention_map(images, attention) -> jax.Array:
-    """uint8 images [N, S, S, 3] in grey and enlarged, in red what the class token attends to on a grid [N, P]."""
+    """uint8 images [N, S, S, 3] in grey and enlarged, with the attention of the class token on a grid [N, P] in red."""
     side = int(attention.shape[1] ** 0.5)
     grid = _strength(attention).reshape(-1, side, side)
     strength = jax.image.resize(grid, (len(images), *images.shape[1:3]), "bilinear")[..., None]
@@ -70,7 +70,7 @@ def _hues(count: int) -> np.ndarray:
 
 
 def _strength(attention):
-    """0 for the patch of an image that is attended to least, 1 for the most; attention that is uniform is 0."""
+    """0 for the patch of an image with least attention, 1 for the most; 0 if attention is uniform."""
     low, high = attention.min(-1, keepdims=True), attention.max(-1, keepdims=True)
     return (attention - low) / jnp.maximum(high - low, 1e-12)
 

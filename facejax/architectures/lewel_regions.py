@@ -16,18 +16,18 @@ from facejax.pictures import Caption, overlay_regions
 
 @dataclass(frozen=True, config=SETTINGS)
 class LEWELRegions(PooledResNet):
-    """Kind `pooled` [N, C], of the backbone; `network` gives projections too.
+    """Kind `pooled` [N, C], of the backbone; `network` also returns projections.
 
     Attributes (besides those of `PooledResNet`; see `facejax.models.lewel.LEWELNetwork`):
       embedding_dim: D of the projections.
       hidden_dim: of the projectors.
-      mask: what the heatmaps come from.
+      mask: the source of the heatmaps.
       num_regions: Q of the mask `attn`.
       num_heads: of the mask decoder, or of the projection.
       heatmap_temperature: of the softmax over the regions of `attn`.
     """
 
-    captions: ClassVar[Mapping[str, Caption]] = {"heatmaps": Caption("regions, the more opaque the surer the encoder")}
+    captions: ClassVar[Mapping[str, Caption]] = {"heatmaps": Caption("regions, more opaque where more certain")}
 
     embedding_dim: int = 256
     hidden_dim: int = 4096
@@ -55,12 +55,12 @@ class LEWELRegions(PooledResNet):
         return self.network.init(rng, images, False)
 
     def heatmaps(self, variables, images: Float[ArrayLike, "N S S 3"]) -> Float[Array, "N h w Q"]:
-        """[N, h, w, Q]: with `attn` they sum to 1 over Q, else each to 1 over the cells, head after head."""
+        """[N, h, w, Q]: with `attn` they sum to 1 over Q, otherwise each over the cells, one head after the other."""
         heatmaps = self.network.apply(variables, images, False)["heatmaps"]
         return heatmaps.reshape(*heatmaps.shape[:3], -1)
 
     def pictures(
         self, variables, images: Float[ArrayLike, "N S S 3"], pixels: UInt8[ArrayLike, "N S S 3"]
     ) -> dict[str, UInt8[Array, "N _ _ 3"]]:
-        """The regions over the images, uint8 [N, S, S, 3], one colour a region."""
+        """The regions over the images, uint8 [N, S, S, 3], one colour per region."""
         return {"heatmaps": overlay_regions(pixels, jnp.moveaxis(self.heatmaps(variables, images), -1, 1))}

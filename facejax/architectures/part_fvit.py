@@ -19,16 +19,16 @@ from facejax.pictures import Caption
 
 @dataclass(frozen=True, config=SETTINGS)
 class PartFViT(Architecture):
-    """Kind `embedding` [N, D], and `landmarks` [N, 2 P], the learned points, if asked for.
+    """Kind `embedding` [N, D], and `landmarks` [N, 2 P], the learned points, if requested.
 
-    How well the points tell annotated ones shows how consistent they are.
+    How well annotated points are predicted from them shows how consistent they are.
 
     Attributes:
       size: a key of `facejax.models.fvit.SIZES`.
       num_points: P, landmarks; or patches on a grid.
       patch_size: side of a patch, pixels.
       geometry: of the patches around landmarks, a key of `facejax.models.patches.GEOMETRIES`.
-      has_landmarks: whether patches lie around landmarks; else on a grid.
+      has_landmarks: whether patches are around landmarks instead of on a grid.
       interpolate: whether positions are interpolated for another number of patches.
       kinds: of the features, in their order.
       dtype: of the transformer's computation.

@@ -1,4 +1,4 @@
-"""PCL's network after training: trunk, face and pose, and the decoder that puts a face into a pose."""
+"""PCL's network after training: trunk, face and pose, and the decoder that renders a face in a pose."""
 
 import functools
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from facejax.data.crops import as_float
 from facejax.models.pcl import BRANCHES, PCLNetwork
 from facejax.pictures import Caption
 
-POSES = 3  # that a face is shown in
+POSES = 3  # number of poses that a face is shown in
 SWAPS = ("another face, for its pose", "the face in that pose") * POSES
 DECODED = ("face, pose of mirror", "mirror, pose of face", "face, own pose", "mirror, own pose")
 
 
 @dataclass(frozen=True, config=SETTINGS)
 class PCLBranches(Architecture):
-    """Kinds `trunk`, and each of the branches `face` and `pose` that there is: flattened, [N, h w C].
+    """Kinds `trunk`, and each existing branch of `face` and `pose`: flattened, [N, h w C].
 
     Attributes:
       width: channels of the trunk's first layers.
@@ -65,7 +65,7 @@ class PCLBranches(Architecture):
         return self.network.init(rng, images, method=run)
 
     def encode(self, variables, images: Float[ArrayLike, "N S S 3"]) -> dict[str, Float[Array, "N _"]]:
-        """What the network makes of the images."""
+        """The features of the images."""
         return self.network.apply(variables, images, branches=self.branches)
 
     def reconstruct(self, variables, images, poses) -> jax.Array:
@@ -79,12 +79,12 @@ class PCLBranches(Architecture):
     def pictures(
         self, variables, images: Float[ArrayLike, "N S S 3"], pixels: UInt8[ArrayLike, "N S S 3"]
     ) -> dict[str, UInt8[Array, "N _ _ 3"]]:
-        """What the decoder makes of the images, one row an image.
+        """Output of the decoder, one row per image.
 
         `reconstructions` [N, S, 6 S, 3]: source s, mirror image f, then the face of s in the pose of f, of f in the
         pose of s, of s in the pose of s, of f in the pose of f. `pose_swaps` [N, S, (1 + 2 P) S, 3]: the face, then P
-        times another image, which gives the pose, and the face in that pose; P is `POSES`. Without a decoder there is
-        nothing to see.
+        times another image, which gives the pose, and the face in that pose; P is `POSES`. Without a decoder there are
+        no pictures.
         """
         if not self.decoder_size:
             return {}
@@ -106,5 +106,5 @@ class PCLBranches(Architecture):
 
 
 def in_a_row(images: list[jax.Array]) -> jax.Array:
-    """Images [N, H, W, 3] in 0..1 beside each other, uint8 [N, H, sum of W, 3]."""
+    """Images [N, H, W, 3] in 0..1 next to each other, uint8 [N, H, sum of W, 3]."""
     return jnp.round(jnp.concatenate(images, axis=2).clip(0, 1) * 255).astype(jnp.uint8)

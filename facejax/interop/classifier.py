@@ -1,6 +1,6 @@
 """Checkpoints of FRA's fine-tuning (github.com/zaczgao/Facial_Region_Awareness), in both directions.
 
-Their keys are torchvision's, with the attributes' head, where there is one, in the place of the linear `fc`.
+Their keys are torchvision's, with the attributes' head, if there is one, in the place of the linear `fc`.
 """
 
 from collections.abc import Mapping
@@ -30,8 +30,8 @@ def from_official(state_dict: Mapping[str, np.ndarray], *, variant: str, source:
     """Variables of a fine-tuned network from its state dict; which head it has is seen from the keys.
 
     Args:
-      state_dict: arrays by key. A prefix `module.` is taken off; `*.num_batches_tracked`, which nothing reads, is left
-        out.
+      state_dict: arrays by key. A prefix `module.` is removed; `*.num_batches_tracked`, which nothing reads, is
+        ignored.
       variant: backbone, a key of `facejax.models.resnet.VARIANTS`.
       source: name for errors.
 
@@ -40,7 +40,7 @@ def from_official(state_dict: Mapping[str, np.ndarray], *, variant: str, source:
       an `AttributeHead`.
 
     Raises:
-      UserError: a key is missing or left over.
+      UserError: a key is missing or unknown.
     """
     arrays = torch_layout.without_prefixes(state_dict, "module.")
     head = ATTRIBUTES if "fc.stem.fc.weight" in arrays else LINEAR
@@ -56,7 +56,7 @@ def to_official(variables: Mapping, *, variant: str, num_updates: int = 0) -> di
       num_updates: training steps so far.
 
     Raises:
-      UserError: the variables are not those of this model.
+      UserError: the variables do not fit this model.
     """
     head = ATTRIBUTES if "hidden0" in variables["params"]["head"] else LINEAR
     state_dict = torch_layout.to_torch(classifier_links(variant, head), variables)

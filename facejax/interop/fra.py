@@ -116,8 +116,8 @@ def split_networks(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
     """The arrays of the online network with its predictors, those of the target, and the teacher's center [K].
 
-    A prefix `module.` is taken off. `encoder_q.*`, a second name of the online backbone, and `*.num_batches_tracked`,
-    which nothing reads, are left out. A center that is not in the state dict is 0.
+    A prefix `module.` is removed. `encoder_q.*`, a second name of the online backbone, and `*.num_batches_tracked`,
+    which nothing reads, are ignored. A center that is not in the state dict is 0.
     """
     online, target = {}, {}
     for key, array in torch_layout.without_prefixes(state_dict, "module.").items():
@@ -143,7 +143,7 @@ def from_official(
       `facejax.models.fra.FRANetwork` takes them.
 
     Raises:
-      UserError: a key is missing or left over, or the center is not 0.
+      UserError: a key is missing or unknown, or the center is not 0.
     """
     online, target, center = split_networks(state_dict)
     if np.any(center):
@@ -167,7 +167,7 @@ def to_official(
       num_updates: training steps so far; each moved every batch norm twice.
 
     Raises:
-      UserError: the variables are not those of this model.
+      UserError: the variables do not fit this model.
     """
     state_dict = torch_layout.to_torch(online_links(variant, decoder_layers), online)
     state_dict |= torch_layout.to_torch(network_links(variant, decoder_layers, "target_net."), target)

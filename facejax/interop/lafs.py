@@ -70,10 +70,10 @@ def student_links(depth: int) -> list[Link]:
 
 
 def landmark_network_from_official(state_dict: Mapping[str, np.ndarray], *, source: str = "state dict") -> dict:
-    """Variables of the landmark network out of the state dict of a whole Part fViT; the rest of it is not looked at.
+    """Variables of the landmark network out of the state dict of a whole Part fViT; the rest of it is ignored.
 
     Args:
-      state_dict: arrays by key; the prefixes `module.` and `backbone.` are taken off.
+      state_dict: arrays by key; the prefixes `module.` and `backbone.` are removed.
       source: name for errors.
 
     Returns:
@@ -93,8 +93,8 @@ def transformer_from_official(
     """Parameters of the transformer out of the state dict of a teacher, a student or a network for recognition.
 
     Args:
-      state_dict: arrays by key; the prefixes `module.` and `backbone.` are taken off. Head, classifier and landmark
-        network are not looked at.
+      state_dict: arrays by key; the prefixes `module.` and `backbone.` are removed. Head, classifier and landmark
+        network are ignored.
       size: a key of `facejax.models.fvit.SIZES`.
       source: name for errors.
 
@@ -102,7 +102,7 @@ def transformer_from_official(
       `{"params": ...}` for `facejax.models.fvit.FViT`.
 
     Raises:
-      UserError: a key is missing or left over.
+      UserError: a key is missing or unknown.
     """
     others = ("stn.", "output_layer.", "head.", "loss.")
     arrays = torch_layout.without_prefixes(state_dict, "module.", "backbone.")
@@ -116,13 +116,13 @@ def recognition_from_official(
     """Variables of a network of the supervised stages, classifier included.
 
     Args:
-      state_dict: arrays by key; a prefix `module.` is taken off.
+      state_dict: arrays by key; a prefix `module.` is removed.
       size: a key of `facejax.models.fvit.SIZES`.
       landmarks: whether it is a Part fViT.
       source: name for errors.
 
     Raises:
-      UserError: a key is missing or left over.
+      UserError: a key is missing or unknown.
     """
     links = recognition_links(SIZES[size]["depth"], landmarks)
     return torch_layout.from_torch(links, torch_layout.without_prefixes(state_dict, "module."), source)
@@ -139,7 +139,7 @@ def student_from_official(
     """Parameters of a student or teacher with its head.
 
     Args:
-      state_dict: the entry `student` or `teacher` of a checkpoint; a prefix `module.` is taken off. The scale of the
+      state_dict: the entry `student` or `teacher` of a checkpoint; a prefix `module.` is removed. The scale of the
         last layer, which stays 1, and the unused classifier are left out.
       size: a key of `facejax.models.fvit.SIZES`.
       source: name for errors.
@@ -148,7 +148,7 @@ def student_from_official(
       `{"params": {"transformer", "head"}}`.
 
     Raises:
-      UserError: a key is missing or left over, or the scale of the last layer is not 1.
+      UserError: a key is missing or unknown, or the scale of the last layer is not 1.
     """
     arrays = torch_layout.without_prefixes(state_dict, "module.")
     if np.any(np.asarray(arrays.pop("head.last_layer.weight_g", 1)) != 1):

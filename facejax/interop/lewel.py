@@ -41,7 +41,7 @@ def from_official(
       `attn` uses.
 
     Raises:
-      UserError: a key is missing or left over.
+      UserError: a key is missing or unknown.
     """
     online, target, center = fra.split_networks(state_dict)
     return (
@@ -65,7 +65,7 @@ def to_official(
       num_updates: training steps so far; each moved every batch norm twice.
 
     Raises:
-      UserError: the variables are not those of this model.
+      UserError: the variables do not fit this model.
     """
     state_dict = torch_layout.to_torch(online_links(variant, mask), online)
     state_dict |= torch_layout.to_torch(network_links(variant, mask, "target_net."), target)

@@ -1,4 +1,4 @@
-"""Other people's checkpoints as encoders: which network it is, is seen from the keys."""
+"""Other people's checkpoints as encoders: their keys identify the network."""
 
 import dataclasses
 import math
@@ -26,8 +26,8 @@ from facejax.models.fvit import HEAD_WIDTH, SIZES
 from facejax.preprocessing import Preprocessing
 
 Arrays = Mapping[str, np.ndarray]
-WRAPPERS = ("module.", "_orig_mod.")  # of parallel and compiled modules, anywhere in a key
-SECOND = ("target_net.", "encoder_k.", "momentum_", "_ema.")  # in the prefix of a network that another one trains
+WRAPPERS = ("module.", "_orig_mod.")  # prefixes of parallel and compiled modules, anywhere in a key
+SECOND = ("target_net.", "encoder_k.", "momentum_", "_ema.")  # in the prefix of a network that follows another one
 
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 VGGFACE2 = Preprocessing(
@@ -43,15 +43,15 @@ FRL = Preprocessing(
 
 @dataclasses.dataclass(frozen=True)
 class Recognised:
-    """What a file holds.
+    """Contents of a file.
 
     Attributes:
-      method: what it is called.
+      method: its name.
       architecture: of the encoder.
       preprocessing: of the release.
-      links: key map; keys without `prefix`. What the architecture does not need is left over.
+      links: key map; keys without `prefix`. Keys that the architecture does not need remain.
       prefix: of the keys.
-      missing: what a whole release has, and this file has not.
+      missing: parts of a complete release that this file lacks.
     """
 
     method: str
@@ -167,7 +167,7 @@ def _with_landmarks(found: Recognised, landmark_network: epath.PathLike, source:
 
 
 def _prefix(arrays: Arrays, anchor: str) -> str | None:
-    """What is before a key that a family has; of several networks the one that is trained."""
+    """The prefix of a family's key; among several networks that of the trained one."""
     prefixes = [key.removesuffix(anchor) for key in arrays if key.endswith(anchor)]
     prefixes = [prefix for prefix in prefixes if not prefix or prefix.endswith(".")]
     first = [prefix for prefix in prefixes if not any(name in prefix for name in SECOND)]
@@ -179,7 +179,7 @@ def _without(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
 
 
 def _count(arrays: Arrays, pattern: str) -> int:
-    """How many different numbers the keys have in the place of the group of a pattern."""
+    """Number of different values of a pattern's group in the keys."""
     return len({match[1] for key in arrays if (match := re.match(pattern, key))})
 
 

@@ -86,8 +86,8 @@ def from_official(state_dict: Mapping[str, np.ndarray], *, source: str = "state 
     """Variables from an official state dict.
 
     Args:
-      state_dict: arrays by key, of the encoder alone (`encoder.*`) or of everything. Prefixes `module.` are taken off,
-        `*.num_batches_tracked`, which nothing reads, is left out.
+      state_dict: arrays by key, of the encoder alone (`encoder.*`) or of everything. Prefixes `module.` are removed,
+        `*.num_batches_tracked`, which nothing reads, is ignored.
       source: name for errors.
 
     Returns:
@@ -95,7 +95,7 @@ def from_official(state_dict: Mapping[str, np.ndarray], *, source: str = "state 
       `facejax.models.pcl.PCLNetwork` takes them.
 
     Raises:
-      UserError: a key is missing or left over.
+      UserError: a key is missing or unknown.
     """
     arrays = {key.replace("module.", ""): array for key, array in state_dict.items()}
     arrays = {key: array for key, array in arrays.items() if not key.endswith("num_batches_tracked")}
@@ -115,7 +115,7 @@ def to_official(variables: Mapping, *, num_updates: int = 0) -> dict[str, np.nda
         and the pose projection's twice.
 
     Raises:
-      UserError: the variables are not those of this model.
+      UserError: the variables do not fit this model.
     """
     if "decoder" not in variables["params"]:
         return torch_layout.to_torch(encoder_links(), variables)

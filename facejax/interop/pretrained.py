@@ -1,4 +1,4 @@
-"""Weights of an earlier stage, out of its workdir or out of an official checkpoint."""
+"""Weights of an earlier stage, from its workdir or from an official checkpoint."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from facejax.errors import UserError
 from facejax.interop import lafs, weights_file
 from facejax.sharding import path_name
 
-RANDOM = "random"  # written in a config in the place of a source: the weights stay as they were drawn
+RANDOM = "random"  # instead of a source in a config: keeps random weights
 
 
 def landmark_network(source: epath.PathLike, *, shapes_only: bool = False) -> dict:
@@ -19,14 +19,14 @@ def landmark_network(source: epath.PathLike, *, shapes_only: bool = False) -> di
 
     Args:
       source: workdir of a run of Part fViT or LAFS, or an official checkpoint (`.pth`) of Part fViT.
-      shapes_only: read no arrays, only what is noted down about them.
+      shapes_only: read only descriptions of the arrays, not their data.
 
     Returns:
       `{"params", "batch_stats"}` for `facejax.models.landmarks.LandmarkNetwork`, NumPy arrays; with `shapes_only`,
       something with their shapes.
 
     Raises:
-      UserError: there is no such thing at `source`.
+      UserError: `source` does not exist or is of another kind.
     """
     source = paths.resolve(source)
     if not _is_workdir(source):
@@ -43,18 +43,18 @@ def landmark_network(source: epath.PathLike, *, shapes_only: bool = False) -> di
 
 
 def transformer(source: epath.PathLike, *, size: str, shapes_only: bool = False) -> dict:
-    """Parameters of a transformer: the teacher's, where there is one.
+    """Parameters of a transformer: the teacher's, if there is one.
 
     Args:
       source: workdir of a run of fViT, Part fViT, LAFS or DINO-face, or an official checkpoint (`.pth`).
       size: a key of `facejax.models.fvit.SIZES`, for official checkpoints.
-      shapes_only: read no arrays, only what is noted down about them.
+      shapes_only: read only descriptions of the arrays, not their data.
 
     Returns:
       Nested dict of NumPy arrays for `facejax.models.fvit.FViT`; with `shapes_only`, of something with their shapes.
 
     Raises:
-      UserError: there is no such thing at `source`.
+      UserError: `source` does not exist or is of another kind.
     """
     source = paths.resolve(source)
     if not _is_workdir(source):
@@ -65,7 +65,7 @@ def transformer(source: epath.PathLike, *, size: str, shapes_only: bool = False)
 
 
 def replace_weights(here, there: Mapping, source: epath.PathLike):
-    """`there`, on the devices on which `here` lies; `here` itself where both have shapes only.
+    """`there`, placed on the devices of `here`; `here` itself if both have only shapes.
 
     Args:
       here: tree of arrays, or of `jax.ShapeDtypeStruct`.
@@ -99,7 +99,7 @@ def _is_workdir(source: epath.Path) -> bool:
 
 
 def _read(workdir: epath.Path, prefixes: tuple[str, ...], shapes_only: bool) -> dict:
-    """The arrays of the newest whole checkpoint whose paths begin with one of the prefixes, in their nested dicts."""
+    """The arrays of the newest intact checkpoint whose paths begin with one of the prefixes, in their nested dicts."""
     folder = checkpoints.newest_of(workdir)
     chosen = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)

@@ -9,7 +9,7 @@ from facejax.interop import torch_layout
 from facejax.interop.torch_layout import CONV, Link, batch_norm, linear
 from facejax.models.hourglass import STEM_WIDTH, StackedHourglass, edge_weights
 
-_HOURGLASS = {"up1": "across", "low1": "down", "low2": "inner", "low3": "up"}  # theirs: ours
+_HOURGLASS = {"up1": "across", "low1": "down", "low2": "inner", "low3": "up"}  # official name: ours
 _MAPS = ("heatmaps", "pointmaps", "edgemaps")
 
 
@@ -61,7 +61,7 @@ def _constants(network: StackedHourglass) -> dict[str, np.ndarray]:
 
 
 def _unused(network: StackedHourglass) -> dict[str, tuple[int, ...]]:
-    """Shapes of the official shortcuts of blocks that do not change the width, which are made and never called."""
+    """Shapes of the official shortcuts of blocks that do not change the width, which are created and never called."""
     shapes: dict[str, tuple[int, ...]] = {}
     for there, _, inputs, outputs in _blocks(network):
         if inputs == outputs:
@@ -76,8 +76,8 @@ def from_official(
     """Variables of a `StackedHourglass`.
 
     Args:
-      state_dict: the entry `net` or `net_ema` of a checkpoint; a prefix `module.` is taken off. The shortcuts that no
-        block calls and `*.num_batches_tracked`, which nothing reads, are left out.
+      state_dict: the entry `net` or `net_ema` of a checkpoint; a prefix `module.` is removed. The shortcuts that no
+        block calls and `*.num_batches_tracked`, which nothing reads, are ignored.
       network: of the same size, with the edges of the data set that it was trained on.
       source: name for errors.
 
@@ -85,7 +85,7 @@ def from_official(
       `{"params", "batch_stats"}` of float32 arrays.
 
     Raises:
-      UserError: a key is missing or left over, or the edges are others.
+      UserError: a key is missing or unknown, or the edges are others.
     """
     arrays = {key.removeprefix("module."): array for key, array in state_dict.items()}
     for key, expected in _constants(network).items():

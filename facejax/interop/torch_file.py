@@ -1,4 +1,4 @@
-"""Reads what `torch.save` wrote, without PyTorch and without running anything that the file says."""
+"""Reads files of `torch.save`, without PyTorch and without executing anything in them."""
 
 import collections
 import io
@@ -33,7 +33,7 @@ MAX_LEGACY = 8 << 30  # bytes; files of that time are far smaller
 
 
 class Unknown:
-    """Stands for an object of a class that is not needed, such as the settings of the run (`argparse.Namespace`)."""
+    """Replaces an object of a class that is not needed, such as the settings of the run (`argparse.Namespace`)."""
 
     def __init__(self, *_, **__):
         pass
@@ -56,12 +56,12 @@ def read(path: epath.PathLike, *, shapes_only: bool = False):
 
     It is in the zip format of PyTorch 1.6 and newer, or in the one before.
 
-    Objects of other classes become `Unknown`; no code of theirs runs.
+    Objects of other classes become `Unknown`; their code is not executed.
 
     Args:
       path: the file.
-      shapes_only: leave the tensors' data unread, where the format allows it; the arrays have their shapes and types,
-        and hold zeros that take no memory.
+      shapes_only: do not read the tensors' data, if the format allows it; the arrays have their shapes and types, and
+        contain zeros that take no memory.
 
     Raises:
       UserError: there is no such file, or it is not one that `torch.save` wrote whole.
@@ -89,7 +89,7 @@ def _read_zip(file, size: int, shapes_only: bool):
 
 
 def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
-    """Refuses what `torch.save` never writes, and with it archives that swell when they are read."""
+    """Refuses archives that `torch.save` never writes, including those that expand when they are read."""
     for entry in archive.infolist():
         if entry.flag_bits & 1:
             raise ValueError("it is encrypted")

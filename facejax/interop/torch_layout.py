@@ -1,4 +1,4 @@
-"""Between PyTorch's array layouts and ours. A key map is a list of `Link`s, and converts in both directions.
+"""Converts between PyTorch's array layouts and ours. A key map is a list of `Link`s for both directions.
 
 PyTorch has convolution kernels OIHW and linear ones [out, in]; Flax has HWIO and [in, out].
 """

@@ -1,6 +1,7 @@
 """LAFS: self-distillation on patches around landmarks (Sun et al., CVPR 2024, arXiv:2403.08161), and DINO-face."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -165,7 +166,7 @@ class LAFS(Method):
         model = self.config.model
         return patches.sample_patches(images, points, size=model.patch_size, geometry=model.geometry)
 
-    def update(self, state: TrainState, views: tuple[jax.Array, ...], rng: jax.Array):
+    def update(self, state: TrainState, views: Sequence[jax.Array], rng: jax.Array):
         """One step on tokens of the views, the teacher's first: [B, 2, P, C], [B, L, P', C]; updates both."""
         temperature, (student_rng, teacher_rng) = self.teacher_temperature(state.step), jax.random.split(rng)
         (_, teacher), target = self.teacher.forward(self.network, state.target, views[:1], teacher_rng)

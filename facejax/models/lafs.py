@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.dino_head import DINOHead
 from facejax.models.fvit import FViT
@@ -22,7 +22,7 @@ class LAFSNetwork(nn.Module):
     head: DINOHead
 
     def __call__(
-        self, views: Sequence[Float[Array, "B _ _ C"]], train: bool
+        self, views: Sequence[Float[ArrayLike, "B _ _ C"]], train: bool
     ) -> tuple[Float[Array, "V B D"], Float[Array, "V B {self.head.num_outputs}"]]:
         """Embeds views of the same images, one pass for each number of tokens, and applies the head to all at once.
 

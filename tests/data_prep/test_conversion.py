@@ -336,7 +336,7 @@ def test_crop_and_align_are_offered_where_there_is_what_they_need(source, capsys
     assert "--crop" not in bare and "--align" not in bare and "--shots" not in bare
     dataset = dataclasses.replace(listed([]), has_box=True, has_points=True, identity="who")
     assert all(option in conversion.parser(dataset).format_help() for option in ("--crop", "--align", "--shots"))
-    with pytest.raises(UserError, match="cannot both be"):
+    with pytest.raises(UserError, match="exclude each other"):
         conversion.convert(dataset, arguments(dataset, source, source / "out", "--crop=0", "--align"))
 
 

@@ -261,11 +261,11 @@ def test_another_choice_of_faces_does_not_go_on_with_the_old_one(fake, source, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--align", "--crop=1.3"], "--crop and --align cannot both be"),
+        (["--align", "--crop=1.3"], "--crop and --align exclude each other"),
         (["--crop=0.3"], "--crop=0.3: must be 1"),
         (["--crop=nan"], "--crop=nan: must be 1"),
-        (["--faces=all"], "--faces wants --align or --crop"),
-        (["--detector=x.onnx"], "--detector wants --align or --crop"),
+        (["--faces=all"], "--faces also needs --align or --crop"),
+        (["--detector=x.onnx"], "--detector also needs --align or --crop"),
         (["--align", "--detector={tmp}/no.onnx"], "no.onnx: no such file"),
         (["--align", "--detector={tmp}"], ": no such file"),
         (["--crop=1.3", "--detector={tmp}/text.onnx"], "text.onnx: not YuNet's weights"),
