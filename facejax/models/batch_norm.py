@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.precision import wide
 
@@ -32,7 +32,7 @@ class BatchNorm(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "N *grid C"], train: bool) -> Float[Array, "N *grid C"]:
+    def __call__(self, x: Float[ArrayLike, "N *grid C"], train: bool) -> Float[Array, "N *grid C"]:
         """Normalises x [B * V, ..., C] with the statistics of each view (`train`), or [N, ..., C] with running ones."""
         channels = x.shape[-1]
         scale = self.param("scale", self.scale_init, (channels,))

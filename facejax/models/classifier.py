@@ -23,7 +23,7 @@ class LinearHead(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, features: Float[Array, "B C"], train: bool) -> Float[Array, "B {self.num_outputs}"]:
+    def __call__(self, features: Float[ArrayLike, "B C"], train: bool) -> Float[Array, "B {self.num_outputs}"]:
         """[B, C] -> logits [B, K], in training and inference alike."""
         init = nn.initializers.normal(0.01)
         return nn.Dense(self.num_outputs, kernel_init=init, dtype=self.dtype, name="output")(features)
@@ -47,7 +47,7 @@ class AttributeHead(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B C"], train: bool) -> Float[Array, "B {self.num_outputs}"]:
+    def __call__(self, x: Float[ArrayLike, "B C"], train: bool) -> Float[Array, "B {self.num_outputs}"]:
         """[B, C] -> logits [B, A]."""
         for index, width in enumerate(self.hidden_dims):
             x = torch_linear(width, x.shape[-1], dtype=self.dtype, name=f"hidden{index}")(x)

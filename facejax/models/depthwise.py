@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.initializers import KAIMING_FAN_OUT
 
@@ -20,7 +20,7 @@ class Depthwise(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"]) -> Float[Array, "B h w C"]:
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C]."""
         kernel = self.param("kernel", KAIMING_FAN_OUT, (self.kernel, self.kernel, 1, x.shape[-1]))
         # XLA's grouped convolutions are up to 200 times slower than sums of shifted images on CPUs.

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.initializers import uniform_fan_in
 from facejax.models.vectors import unit
@@ -31,7 +31,7 @@ class DINOHead(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch {self.num_outputs}"]:
+    def __call__(self, x: Float[ArrayLike, "*batch D"]) -> Float[Array, "*batch {self.num_outputs}"]:
         """[B, D] -> logits [B, K]."""
         for index, width in enumerate((self.hidden_dim, self.hidden_dim, self.bottleneck_dim)):
             x = nn.gelu(x, approximate=False) if index else x

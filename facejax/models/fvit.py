@@ -31,7 +31,7 @@ class SelfAttention(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B N D"], train: bool) -> Float[Array, "B N D"]:
+    def __call__(self, x: Float[ArrayLike, "B N D"], train: bool) -> Float[Array, "B N D"]:
         """[B, N, D] -> [B, N, D]; sows the class token's attention [B, heads, N] if intermediates are requested."""
         batch, count, width = x.shape
         qkv = torch_linear(3 * self.heads * HEAD_WIDTH, width, use_bias=False, dtype=self.dtype, name="qkv")(x)
@@ -52,7 +52,7 @@ class FeedForward(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch D"], train: bool) -> Float[Array, "*batch D"]:
+    def __call__(self, x: Float[ArrayLike, "*batch D"], train: bool) -> Float[Array, "*batch D"]:
         """[..., D] -> [..., D]."""
         drop = nn.Dropout(self.dropout, deterministic=not train)
         hidden = torch_linear(self.width, x.shape[-1], dtype=self.dtype, name="hidden")(x)
@@ -70,7 +70,7 @@ class Block(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B N D"], train: bool) -> Float[Array, "B N D"]:
+    def __call__(self, x: Float[ArrayLike, "B N D"], train: bool) -> Float[Array, "B N D"]:
         """[B, N, D] -> [B, N, D]."""
         skip = nn.Dropout(self.stochastic_depth, broadcast_dims=(1, 2), deterministic=not train)
         attention = SelfAttention(self.heads, self.dropout, self.dtype, name="attention")
@@ -111,7 +111,7 @@ class FViT(nn.Module):
         return SIZES[self.size]["width"]
 
     @nn.compact
-    def __call__(self, tokens: Float[Array, "B n C"], train: bool) -> Float[Array, "B {self.width}"]:
+    def __call__(self, tokens: Float[ArrayLike, "B n C"], train: bool) -> Float[Array, "B {self.width}"]:
         """Tokens [B, n, C] -> embeddings [B, width], float32."""
         settings, normal = SIZES[self.size], nn.initializers.normal(1.0)
         batch, count, _ = tokens.shape

@@ -63,7 +63,7 @@ class ResidualBlock(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B H W {self.features}"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H W {self.features}"]:
         """[B, H, W, C] -> [B, H, W, features]."""
 
         def layer(number, y, features, size):
@@ -85,7 +85,7 @@ class Hourglass(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B H W C"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H W C"]:
         """[B, H, W, C] -> [B, H, W, C]; H and W are multiples of 2^levels."""
 
         def block(name):
@@ -108,7 +108,7 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B h w C"], heatmaps: Float[Array, "B h w {self.num_points}"] | None, train: bool
+        self, x: Float[ArrayLike, "B h w C"], heatmaps: Float[ArrayLike, "B h w {self.num_points}"] | None, train: bool
     ) -> tuple[Float[Array, "B h w C"], Float[Array, "B h w {self.num_points}"], dict[str, Float[Array, "B h w _"]]]:
         """x [B, h, w, C] and the previous stack's heatmaps [B, h, w, P] (None: the first) -> the same, and maps."""
         width = x.shape[-1]

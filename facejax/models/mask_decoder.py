@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.attention import attend
 from facejax.models.initializers import KAIMING_UNIFORM, XAVIER_UNIFORM, torch_linear, uniform_fan_in
@@ -37,7 +37,11 @@ class MultiHeadAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, query: Float[Array, "B Q D"], key: Float[Array, "B K D"], value: Float[Array, "B K D"], train: bool
+        self,
+        query: Float[ArrayLike, "B Q D"],
+        key: Float[ArrayLike, "B K D"],
+        value: Float[ArrayLike, "B K D"],
+        train: bool,
     ) -> Float[Array, "B Q D"]:
         """[B, Q, D], [B, K, D], [B, K, D] -> [B, Q, D]."""
         dim = query.shape[-1]
@@ -67,10 +71,10 @@ class DecoderLayer(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "B Q D"],
-        queries: Float[Array, "Q D"],
-        memory: Float[Array, "B K D"],
-        position: Float[Array, "K D"],
+        x: Float[ArrayLike, "B Q D"],
+        queries: Float[ArrayLike, "Q D"],
+        memory: Float[ArrayLike, "B K D"],
+        position: Float[ArrayLike, "K D"],
         train: bool,
     ) -> Float[Array, "B Q D"]:
         """x [B, Q, D], queries [Q, D], memory [B, K, D], position [K, D] -> [B, Q, D]."""
@@ -116,7 +120,9 @@ class MaskDecoder(nn.Module):
     input_projection: bool = True
 
     @nn.compact
-    def __call__(self, grid: Float[Array, "B h w C"], train: bool) -> Float[Array, "B {self.num_regions} {self.dim}"]:
+    def __call__(
+        self, grid: Float[ArrayLike, "B h w C"], train: bool
+    ) -> Float[Array, "B {self.num_regions} {self.dim}"]:
         """Grid [B, h, w, C] -> mask embeddings [B, Q, D], not normalised."""
         batch, height, width, _ = grid.shape
         if self.input_projection:

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.batch_norm import BatchNorm
 from facejax.models.initializers import KAIMING_FAN_OUT
@@ -27,7 +27,7 @@ class MLP(nn.Module):
     kernel_init: nn.initializers.Initializer = KAIMING_FAN_OUT
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch C"], train: bool) -> Float[Array, "*batch {self.output_dim}"]:
+    def __call__(self, x: Float[ArrayLike, "*batch C"], train: bool) -> Float[Array, "*batch {self.output_dim}"]:
         """[..., C] -> [..., output_dim]."""
 
         def linear(width, name):

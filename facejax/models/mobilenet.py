@@ -39,7 +39,7 @@ class ConvNorm(nn.Module):
     scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B h w {self.features}"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B h w {self.features}"]:
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
         x = kaiming_conv(self.features, self.kernel, self.stride, dtype=self.dtype, name="conv")(x)
         return BatchNorm(scale_init=self.scale_init, dtype=self.dtype, name="norm")(x, train)
@@ -51,7 +51,7 @@ class SqueezeExcite(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"]) -> Float[Array, "B H W C"]:
         """[B, H, W, C] -> [B, H, W, C]."""
         channels, normal = x.shape[-1], nn.initializers.normal(0.01)
 
@@ -79,7 +79,7 @@ class InvertedResidual(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B h w {self.features}"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B h w {self.features}"]:
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
         activation = nn.hard_swish if self.hard_swish else nn.relu
         y = activation(ConvNorm(self.expanded, 1, 1, self.dtype, name="expand")(x, train))

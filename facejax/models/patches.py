@@ -63,7 +63,7 @@ def sample_patches(
     return windows.reshape(*windows.shape[:2], -1)
 
 
-def grid_patches(images: Float[Array, "B H W C"], *, size: int = 8) -> Float[Array, "B P {size}*{size}*C"]:
+def grid_patches(images: Float[ArrayLike, "B H W C"], *, size: int = 8) -> Float[ArrayLike, "B P {size}*{size}*C"]:
     """Cut images [B, H, W, C] into a regular grid of patches, flattened as (row, column, channel): [B, P, size^2 C]."""
     batch, height, width, channels = images.shape
     rows, columns = height // size, width // size
@@ -71,7 +71,9 @@ def grid_patches(images: Float[Array, "B H W C"], *, size: int = 8) -> Float[Arr
     return patches.reshape(batch, rows * columns, size * size * channels)
 
 
-def mosaic(patches: Float[Array, "B P length"], *, size: int = 8, geometry: str = "upright") -> Float[Array, "B H H C"]:
+def mosaic(
+    patches: Float[ArrayLike, "B P length"], *, size: int = 8, geometry: str = "upright"
+) -> Float[ArrayLike, "B H H C"]:
     """Tile patches [B, P, size^2 C], with P a square number: images [B, sqrt(P) size, sqrt(P) size, C].
 
     The inverse of `grid_patches`. With the geometry "official" each patch is transposed, so x runs to the right.

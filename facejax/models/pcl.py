@@ -46,7 +46,7 @@ class ConvLeaky(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w {self.features}"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"]) -> Float[Array, "B h w {self.features}"]:
         """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
         return nn.leaky_relu(_conv(self.features, self.size, self.stride, dtype=self.dtype, name="conv")(x), 0.1)
 
@@ -60,7 +60,7 @@ class LinearAttention(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"]) -> Float[Array, "B H W C"]:
         """[B, H, W, C] -> [B, H, W, C]."""
         batch, height, width, channels = x.shape
 
@@ -80,7 +80,7 @@ class ResidualBlock(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"]) -> Float[Array, "B H W C"]:
         """[B, H, W, C] -> [B, H, W, C]."""
         channels = x.shape[-1]
         y = nn.leaky_relu(_conv(channels, 3, dtype=self.dtype, name="conv1")(x), 0.1)
@@ -128,7 +128,7 @@ class Branch(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, grid: Float[Array, "B h w C"]) -> Float[Array, "B D"]:
+    def __call__(self, grid: Float[ArrayLike, "B h w C"]) -> Float[Array, "B D"]:
         """[B, h, w, C] -> float32 [B, h w C]."""
         for name in ("conv1", "conv2"):
             grid = ConvLeaky(grid.shape[-1], dtype=self.dtype, name=name)(grid)
@@ -149,7 +149,7 @@ class Projection(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B D"], train: bool) -> Float[Array, "B {self.output_dim}"]:
+    def __call__(self, x: Float[ArrayLike, "B D"], train: bool) -> Float[Array, "B {self.output_dim}"]:
         """[B, D] -> float32 [B, output_dim], not normalised."""
         x = nn.relu(torch_linear(self.hidden_dim, x.shape[-1], dtype=self.dtype, name="hidden")(x))
         x = torch_linear(self.output_dim, self.hidden_dim, dtype=self.dtype, name="output")(x)
@@ -172,7 +172,7 @@ class Decoder(nn.Module):
     num_views: int = 1
 
     @nn.compact
-    def __call__(self, features: Float[Array, "B D"], train: bool) -> Float[Array, "B {self.size} {self.size} 3"]:
+    def __call__(self, features: Float[ArrayLike, "B D"], train: bool) -> Float[Array, "B {self.size} {self.size} 3"]:
         """[B, D] -> float32 [B, size, size, 3] in [-1, 1]."""
         doublings = int(math.log2(self.size))
         widths = [4 * self.width] * (doublings - 2) + [2 * self.width, 3]
@@ -231,13 +231,13 @@ class PCLNetwork(nn.Module):
         return features | {branch: getattr(self, f"{branch}_branch")(grid) for branch in branches}
 
     def project(
-        self, features: Float[Array, "B D"], branch: str, train: bool
+        self, features: Float[ArrayLike, "B D"], branch: str, train: bool
     ) -> Float[Array, "B {self.projection_dim}"]:
         """Projections, float32 [B, projection_dim], of the flattened features [B, D] of a branch."""
         return getattr(self, f"{branch}_projection")(features, train)
 
     def decode(
-        self, face: Float[Array, "B D"], pose: Float[Array, "B D"], train: bool
+        self, face: Float[ArrayLike, "B D"], pose: Float[ArrayLike, "B D"], train: bool
     ) -> Float[Array, "B {self.decoder_size} {self.decoder_size} 3"]:
         """Images float32 [B, decoder_size, decoder_size, 3] in [-1, 1] of faces in poses, both [B, D]."""
         return self.decoder(unit(face + pose), train)

@@ -11,18 +11,18 @@ from facejax.models.vectors import unit
 
 
 def cosines(
-    pixels: Float[Array, "*batch h w D"], mask_embeddings: Float[Array, "... Q D"]
+    pixels: Float[ArrayLike, "*batch h w D"], mask_embeddings: Float[ArrayLike, "... Q D"]
 ) -> Float[Array, "*batch h w Q"]:
     """Cosine of every pixel embedding [..., h, w, D] with every mask embedding [..., Q, D]: [..., h, w, Q]."""
     return jnp.einsum("...hwd,...qd->...hwq", unit(pixels), unit(mask_embeddings), precision=lax.Precision.HIGHEST)
 
 
-def soft_regions(dots: Float[Array, "*cells Q"], temperature: float) -> Float[Array, "*cells Q"]:
+def soft_regions(dots: Float[ArrayLike, "*cells Q"], temperature: float) -> Float[Array, "*cells Q"]:
     """Heatmaps [..., Q]: how much of a cell belongs to each region, plus 1e-7 so that no region is empty."""
     return jax.nn.softmax(dots / temperature) + 1e-7
 
 
-def pool(grid: Float[Array, "N h w C"], heatmaps: Float[Array, "N h w Q"]) -> Float[Array, "N Q C"]:
+def pool(grid: Float[ArrayLike, "N h w C"], heatmaps: Float[ArrayLike, "N h w Q"]) -> Float[Array, "N Q C"]:
     """The grid [N, h, w, C] averaged with each heatmap [N, h, w, Q] as weights: [N, Q, C]."""
     weights = heatmaps / heatmaps.sum((1, 2), keepdims=True)
     return jnp.einsum("bhwq,bhwc->bqc", weights.astype(grid.dtype), grid)

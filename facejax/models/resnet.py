@@ -21,7 +21,7 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B h w {self.features}"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B h w {self.features}"]:
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
         conv = functools.partial(kaiming_conv, self.features, dtype=self.dtype)
         norm = functools.partial(BatchNorm, self.num_views, dtype=self.dtype)
@@ -42,7 +42,7 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B h w 4*{self.features}"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B h w 4*{self.features}"]:
         """[B, H, W, C] -> [B, H / stride, W / stride, 4 features]."""
         conv = functools.partial(kaiming_conv, dtype=self.dtype)
         norm = functools.partial(BatchNorm, self.num_views, dtype=self.dtype)

@@ -41,7 +41,7 @@ class Block(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+    def __call__(self, x: Float[ArrayLike, "B N D"]) -> Float[Array, "B N D"]:
         """[B, N, D] -> [B, N, D]; sows the class token's attention [B, heads, N] if intermediates are requested."""
         batch, count, width = x.shape
         heads = (batch, count, 3, width // HEAD_WIDTH, HEAD_WIDTH)

@@ -82,8 +82,8 @@ def test_labels_out_of_range_unknown_names_and_duplicates_are_skipped(source, tm
     assert skipped(summary) == {
         "2.jpg": "mood 2 is out of range, 0 to 1",
         "3.jpg": "mood -1 is out of range, 0 to 1",
-        "4.jpg": "'angry' is no mood; there are glad, sad",
-        "5.jpg": "'' is no mood; there are glad, sad",
+        "4.jpg": "'angry' is not a mood; there are glad, sad",
+        "5.jpg": "'' is not a mood; there are glad, sad",
         "6.jpg": "0 is listed a second time",
         "list.txt, line 9": "no label",
     }

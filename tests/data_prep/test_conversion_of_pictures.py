@@ -108,7 +108,7 @@ def bomb_jpeg():
     [
         (b"", "empty"),
         (jpeg(0)[:-100], "Premature end"),
-        (png(pixels(0))[:-40], "truncated or damaged"),
+        (png(pixels(0))[:-40], "truncated, damaged"),
         (jpeg(0)[:30], "subsampling|not an image"),
         (b"<html>not found</html>", "not an image"),
         (bomb_png(), "2500000000|50000 x 50000"),
