@@ -83,6 +83,27 @@ VOXCELEB = "python -m data_prep.voxceleb --source=VOXCELEB1 --out=datasets/voxce
 VGGFACE2 = "python -m data_prep.vggface2 --source=/data/vggface2 --out=/data/records"
 LAFS_CHAIN = "python -m experiments.lafs_chain --workdir=workdirs/lafs_chain"
 
+# What smaller_experiments.py does where a config is read, for commands that read a run's encoder, and no config.
+SHORTEN_NETWORKS = """
+import importlib.util, sys
+
+class Shorten:
+    def find_spec(self, name, path, target=None):
+        if name != "facejax.models.resnet":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+
+        def shorten(module):
+            run(module)
+            module.VARIANTS["resnet18"] = (module.BasicBlock, (1, 1), 1)
+
+        spec.loader.exec_module = shorten
+        return spec
+
+sys.meta_path.insert(0, Shorten())
+"""
 EMBED = "python -m facejax.embed workdirs/demo photos --out=photos.npz"
 README = {
     "pip install -e .": INSTALLS,
@@ -231,6 +252,7 @@ def clone(tmp_path_factory):
     installed.mkdir()
     for name in ("facejax", "data_prep", "synthetic_faces", "tests/smaller_experiments.py"):
         (installed / pathlib.Path(name).name).symlink_to(ROOT / name)
+    (installed / "sitecustomize.py").write_text(SHORTEN_NETWORKS)
     shutil.copytree(ROOT / "tests" / "data" / "fixtures" / "tiny_faces", root / "datasets" / "tiny_faces")
     for path in sorted((ROOT / "tests" / "data_prep" / "fixtures" / "portraits").glob("*.jpg")):
         frame = root / "portraits" / path.stem / "video" / "0000001.jpg"

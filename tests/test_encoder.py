@@ -224,6 +224,9 @@ DAMAGES = {
         edited(lambda content: content["preprocessing"].update(std=[1, 1, 0])),
         r"preprocessing\.std\.2: .*greater than 0",
     ),
+    "a width of 0": (edited(lambda content: content["config"].update(width=0)), "no network of these settings"),
+    "a width below 0": (edited(lambda content: content["config"].update(width=-4)), "no network of these settings"),
+    "a width of exabytes": (edited(lambda content: content["config"].update(width=10**18)), "no network|does not fit"),
     "no card": (edited(lambda content: content.pop("card")), "has no card"),
 }
 

@@ -74,8 +74,12 @@ class Architecture(abc.ABC):
           source: where they are from, for errors.
 
         Raises:
-          UserError: one is missing, or has another shape.
+          UserError: one is missing, or has another shape; or there is no network of these settings.
         """
+        try:
+            shapes = self.shapes(size)
+        except Exception as error:  # whatever a network makes of settings that somebody wrote
+            raise UserError(f"{source}: there is no network of these settings: {self} ({error!s:.100})") from error
 
         def choose(wanted, found, path):
             if not isinstance(wanted, Mapping):
@@ -86,4 +90,4 @@ class Architecture(abc.ABC):
             found = found if isinstance(found, Mapping) else {}
             return {name: choose(tree, found.get(name), f"{path}/{name}".strip("/")) for name, tree in wanted.items()}
 
-        return choose(self.shapes(size), variables, "")
+        return choose(shapes, variables, "")

@@ -87,6 +87,8 @@ def test_lewel(goldens, tmp_path, mask):
         assert facejax.load(path).architecture.mask == "group"  # the keys are the same
         encoder = facejax.load(path, mask="max")
     assert (encoder.card["method"], encoder.architecture.mask) == ("lewel", mask)
+    if mask == "group":
+        return  # with the same variables as `max`, and compared in parity/test_lewel.py
     images = 4 * nhwc("view1", (8, 3, 96, 96), seed) - 2
     outputs = quick(functools.partial(encoder.architecture.network.apply, train=False))(encoder.variables, images)
     close(outputs["global"], vectors["eval/global"])
@@ -243,17 +245,14 @@ def test_vision_transformers(tmp_path, prefix, caplog):
 def test_farl(tmp_path):
     """The image tower of a CLIP; half precision becomes float32."""
     settings = VIT | {"variant": "clip", "projection_dim": 16}
-    _, _, arrays = random_state_dict("vit", settings, vit.clip_links(2))
+    _, variables, arrays = random_state_dict("vit", settings, vit.clip_links(2))
     arrays = {f"visual.{key}": array.astype(ml_dtypes.bfloat16) for key, array in arrays.items()}
     rest = {"visual.mask_token": (64,), "positional_embedding": (7, 5), "transformer.resblocks.0.ln_1.weight": (5,)}
     arrays |= {key: np.ones(shape, np.float32) for key, shape in rest.items()}
     encoder = facejax.load(torch_saving.save(tmp_path / "x.pth", arrays, wrap=lambda s: {"state_dict": s}))
     assert (encoder.card["method"], encoder.kinds) == ("farl", ("embedding", "projection"))
     assert set(encoder.card["left_over"]) == set(rest)
-    kernel = encoder.variables["params"]["block1"]["qkv"]["kernel"]
-    packed = arrays["visual.transformer.resblocks.1.attn.in_proj_weight"]
-    assert kernel.dtype == np.float32
-    np.testing.assert_array_equal(kernel, packed.astype(np.float32).T)
+    assert_same(encoder.variables, jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16).astype(np.float32), variables))
     features = encoder.embed(np.zeros((2, 9, 9, 3), np.uint8), kind="projection")
     assert features.shape == (2, 16)
 
