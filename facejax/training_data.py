@@ -46,15 +46,13 @@ def prepare(config, evaluations, method):
             places.setdefault((evaluation.data, split), f"config.evaluations.{name}.data")
     faces = config.get("synthetic_faces")
     planned = embedded.planned(faces, places)
-    splits = (
-        open_splits({place: key for place, key in places.items() if place not in planned}, config.data.skip_corrupt)
-        | planned
-    )
+    skip = config.data.skip_corrupt
+    splits = open_splits({place: key for place, key in places.items() if place not in planned}, skip) | planned
     check_fields(evaluations, splits)
     if training not in planned or planned[training].has_labels(label_fields(config)):
         source, order = training_records(config, splits[training], method)
     embedded.render_if_missing(faces, needed={folder for folder, _ in places})
-    splits |= open_splits({place: places[place] for place in planned})
+    splits |= open_splits({place: places[place] for place in planned}, skip)
     if training in planned:
         source, order = training_records(config, splits[training], method)
     return splits, source, order
