@@ -1,4 +1,4 @@
-"""The columns of an evaluation's table: encoders, each untrained, and features that nobody learned."""
+"""The columns of an evaluation's table: encoders, untrained ones, and features that are not learned."""
 
 import abc
 import dataclasses
@@ -39,7 +39,7 @@ class Images(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Presentation:
-    """How a task presents images: equal ones have the same features."""
+    """How a task presents images; equal presentations have equal features."""
 
     flip: bool = False
     input_range: str = "trained"
@@ -48,16 +48,16 @@ class Presentation:
 
     @classmethod
     def of(cls, settings: Settings) -> "Presentation":
-        """What the settings of a task say of it."""
+        """The presentation in the settings of a task."""
         return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
 
 
 class Column(abc.ABC):
-    """Something that makes features of images.
+    """A source of features of images.
 
     Attributes:
       name: in the table.
-      is_floor: whether nobody learned it.
+      is_floor: whether it is not learned.
     """
 
     name: str
@@ -65,11 +65,11 @@ class Column(abc.ABC):
 
     @abc.abstractmethod
     def digest(self, presentation: Presentation) -> str:
-        """What the features depend on, apart from the images."""
+        """Everything that the features depend on, apart from the images."""
 
     @abc.abstractmethod
     def kind(self, asked: str | None, key: str) -> str:
-        """The kind of features that a task means.
+        """The kind of features of a task.
 
         Raises:
           UserError: there is no such kind; it names the task by its key.
@@ -80,7 +80,7 @@ class Column(abc.ABC):
         """Length of the features.
 
         Raises:
-          UserError: the network does not take images that are presented like this.
+          UserError: the network does not support this presentation of images.
         """
 
     @abc.abstractmethod
@@ -88,7 +88,7 @@ class Column(abc.ABC):
         """Features of all images, in order; `unreadable` as for `facejax.embedding.parts`."""
 
     def reduce(self, splits: Mapping[str, np.ndarray], fitted: str) -> dict[str, np.ndarray]:
-        """Features by split as they are judged; `fitted` names the split that anything may be fitted on."""
+        """Features by split as evaluated; `fitted` names the split that anything may be fitted on."""
         return dict(splits)
 
 
@@ -101,7 +101,7 @@ class EncoderColumn(Column):
     is_floor: bool = False
 
     def presented(self, presentation: Presentation) -> Encoder:
-        """The encoder with the preprocessing that a task asks for."""
+        """The encoder with the preprocessing of a task."""
         preprocessing = self.encoder.preprocessing
         changes = {"size": presentation.image_size, "interpolation": presentation.interpolation}
         changes = {name: value for name, value in changes.items() if value is not None}
@@ -147,7 +147,7 @@ class EncoderColumn(Column):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FloorColumn(Column):
-    """Features that nobody learned."""
+    """Features that are not learned."""
 
     name: str
     floor: Floor
@@ -205,10 +205,10 @@ def weights_digest(encoder: Encoder) -> str:
 
 
 def of_sources(sources: Sequence[epath.PathLike]) -> list[Column]:
-    """Columns of encoders, then of their floors: each network with random weights, and features that nobody learned.
+    """Columns of encoders, then of their floors: each network with random weights, and features that are not learned.
 
     Args:
-      sources: what `facejax.load` takes.
+      sources: for `facejax.load`.
 
     Raises:
       UserError: one cannot be loaded, or is named twice.
@@ -237,10 +237,10 @@ def _untrained(columns: Sequence[EncoderColumn]) -> list[EncoderColumn]:
 
 
 def short_names(sources: Sequence[str]) -> list[str]:
-    """As much of the end of each path as tells it from the others.
+    """The shortest end of each path that distinguishes it from the others.
 
     Raises:
-      UserError: one is there twice.
+      UserError: one occurs twice.
 
     Examples:
       >>> short_names(["runs/a/encoder", "runs/b/encoder", "c"])

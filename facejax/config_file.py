@@ -1,4 +1,4 @@
-"""`--config=FILE.py:ARG` on a command line: the file it names, and one line for what is wrong with it."""
+"""`--config=FILE.py:ARG` on a command line: its file, and errors in one line."""
 
 import itertools
 import os
@@ -23,7 +23,7 @@ def as_dict(named: str, config) -> ml_collections.ConfigDict:
     """The config that the file returned.
 
     Raises:
-      UserError: it is no `ConfigDict`.
+      UserError: it is not a `ConfigDict`.
     """
     if not isinstance(config, ml_collections.ConfigDict):
         raise UserError(

@@ -1,12 +1,12 @@
-"""Judges encoders by frozen protocols, beside features that nobody learned.
+"""Evaluates frozen encoders, and compares them with features that are not learned.
 
-Example, which renders synthetic faces and judges the encoder of a run on them:
+Example, which renders synthetic faces and evaluates the encoder of a run on them:
 
     python -m facejax.evaluate workdirs/demo --config=experiments/evaluate/synthetic.py --out=judged
 
-Give workdirs and folders of encoders, as many as you like: they share one table. --config names what is asked;
---config.KEY=VALUE, such as --config.draws=100, changes it. The table is printed; --out gets it as results.txt and
-results.json, and a picture of each task.
+Name any number of workdirs and folders of encoders: they share one table. --config names the tasks; --config.KEY=VALUE,
+such as --config.draws=100, changes a value. The table is printed; --out receives it as results.txt and results.json,
+with a picture of each task.
 """
 
 import pathlib
@@ -26,9 +26,9 @@ USAGE = "python -m facejax.evaluate ENCODER... --config=experiments/evaluate/NAM
 def define_flags() -> flags.FlagValues:
     """The flags of the command."""
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "what is asked: FILE.py", lock_config=True, flag_values=values)
+    config_flags.DEFINE_config_file("config", None, "the tasks: FILE.py", lock_config=True, flag_values=values)
     flags.DEFINE_string("out", None, "folder for table, numbers and pictures; a local path or gs://", values)
-    flags.DEFINE_string("cache", None, "folder in which features are cached; default: your cache folder", values)
+    flags.DEFINE_string("cache", None, "folder in which features are cached; defaults to your cache folder", values)
     flags.DEFINE_bool("compilation_cache", True, "load what earlier runs compiled", values)
     return values
 
@@ -47,10 +47,10 @@ def parse(argv, values: flags.FlagValues) -> list[str]:
     try:
         _, *encoders = values(argv)
         config = values["config"].value
-        hasattr(config, "keys")  # what stands for a file that is not there raises on first use
+        hasattr(config, "keys")  # the placeholder for a missing file raises on first use
     except UserError:
         raise
-    except Exception as error:  # whatever a config file does
+    except Exception as error:  # a config file may raise anything
         raise UserError(config_file.failure(named, error)) from error
     if not named:
         raise UserError(f"--config is missing: {USAGE}")
@@ -61,7 +61,7 @@ def parse(argv, values: flags.FlagValues) -> list[str]:
 
 
 def main() -> None:
-    """Entry point; exit status 2 for an error of the user's."""
+    """Entry point; exit status 2 for a user's error."""
     log_to_stderr()
     values = define_flags()
 

@@ -1,4 +1,4 @@
-"""Features of splits on disk, extracted once: in the user's cache folder, under a key of all that they depend on."""
+"""Features of splits, extracted once and cached on disk under a key of everything that they depend on."""
 
 import hashlib
 import json
@@ -22,12 +22,12 @@ from facejax.errors import UserError
 from facejax.evaluation.protocols.protocol import Split
 from facejax.files import named_write_errors
 
-FORMAT = 1  # of an entry, and of what extraction does; another number has all features extracted anew
+FORMAT = 1  # of an entry and of the extraction; a new number invalidates all entries
 _FIELDS, _THERE = "fields.npz", "there"
 
 
 def default_folder() -> pathlib.Path:
-    """Where features are cached if nothing else is said."""
+    """The default folder of cached features."""
     return pathlib.Path(platformdirs.user_cache_dir("facejax")) / "features"
 
 
@@ -37,8 +37,8 @@ class FeatureStore:
     An entry holds the features of one column for one split, memory-mapped when they are read, and the split's labels.
 
     Args:
-      folder: local; it is made.
-      skip_corrupt: leave out records that cannot be read, with a warning, instead of stopping.
+      folder: local; created if necessary.
+      skip_corrupt: skip records that cannot be read, with a warning, instead of stopping.
     """
 
     def __init__(self, folder: pathlib.Path, *, skip_corrupt: bool = False):
@@ -92,7 +92,7 @@ class FeatureStore:
             try:
                 os.replace(partial, entry)
             except OSError:
-                if not entry.exists():  # else another process was as quick
+                if not entry.exists():  # otherwise another process wrote it
                     raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -100,7 +100,7 @@ class FeatureStore:
     def _unreadable(self, source):
         def unreadable(position: int, reason: str) -> None:
             if not self._skip_corrupt:
-                raise UserError(f"{reason}; --config.skip_corrupt=True leaves damaged records out")
+                raise UserError(f"{reason}; --config.skip_corrupt=True skips damaged records")
             logging.warning("skipped %s", reason)
 
         return unreadable
@@ -163,7 +163,7 @@ def _read(entry: pathlib.Path, kinds: Sequence[str], source: RecordSource) -> di
 
 
 def fingerprint(source: RecordSource) -> str:
-    """What tells a split from others: its description, and name, size and time of its files."""
+    """A digest that identifies a split: its description, and name, size and time of its files."""
     digest = hashlib.sha256(f"{source.split} {len(source)}".encode())
     for path in sorted(source.folder.iterdir()):
         if path.name in ("dataset_info.json", "features.json"):

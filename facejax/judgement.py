@@ -1,4 +1,4 @@
-"""Encoders judged by what a config asks: data, features, protocols, table; `facejax.evaluate` is its command."""
+"""Evaluates encoders by a config: data, features, protocols, table; `facejax.evaluate` is its command."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -30,10 +30,10 @@ def judge(
     out: epath.PathLike | None = None,
     cache: pathlib.Path | None = None,
 ) -> str:
-    """Judges encoders, each beside its untrained self and features that nobody learned.
+    """Evaluates encoders, and compares each with its untrained self and with features that are not learned.
 
     Args:
-      sources: what `facejax.load` takes.
+      sources: for `facejax.load`.
       config: `ml_collections.ConfigDict`, as experiments/evaluate/NAME.py makes it.
       out: folder for table, numbers and pictures; None: nothing is written.
       cache: folder of the features; None: the user's cache folder.
@@ -42,9 +42,9 @@ def judge(
       The table.
 
     Raises:
-      UserError: anything that the user can mend: config, data, encoders, or folders that cannot be written.
+      UserError: an error in config, data or encoders, or an unwritable folder.
     """
-    # --- What can be wrong is found before anything is extracted
+    # --- Errors are found before anything is extracted
     values, tasks = schema.check(config)
     floors.check_installed()
     folder = None if out is None else _free(out)
@@ -112,7 +112,7 @@ def _extract(column: Column, tasks, splits, kinds, store) -> dict[tuple, dict[st
 
 
 def _parts(column: Column, settings: Settings, extracted, kind: str) -> dict[str, Split]:
-    """The splits of a task, their features as they are judged."""
+    """The splits of a task, with their features as evaluated."""
     parts = {split: extracted[Presentation.of(settings), settings.data, split][kind] for split in settings.splits()}
     fitted = next(iter(parts))
     features = column.reduce({split: part.features for split, part in parts.items()}, fitted)
@@ -120,7 +120,7 @@ def _parts(column: Column, settings: Settings, extracted, kind: str) -> dict[str
 
 
 def _judge(task: Task, values: schema.EvaluationConfig) -> tuple[Judged, str]:
-    """What a column achieved, and what was drawn for its intervals."""
+    """The result of a column, and the draws for its intervals."""
     outcome = PROTOCOLS[task.settings.protocol].run(task)
     groups, drawn = _groups(task, outcome)
     sampled = bootstrap.sample(outcome.statistics, groups, number=values.draws, seed=values.seed)
@@ -132,7 +132,7 @@ def _judge(task: Task, values: schema.EvaluationConfig) -> tuple[Judged, str]:
 
 
 def _groups(task: Task, outcome: Outcome) -> tuple[np.ndarray, str]:
-    """What units are drawn together, and how many such groups of what there are."""
+    """The groups of units that are drawn together, and their number in words."""
     if outcome.groups is not None:
         groups, unit = outcome.groups, outcome.unit
     elif outcome.images is not None and task.settings.groups:

@@ -1,4 +1,4 @@
-"""How far a metric can be trusted: intervals from test splits drawn again, with replacement, by image or by person."""
+"""Intervals of metrics by bootstrap: the test split is drawn again with replacement, by image or by person."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -8,11 +8,11 @@ import numpy as np
 from facejax.evaluation.statistics import Statistic, value
 
 CONFIDENCE = 0.95
-_CHUNK = 1 << 24  # counts in hand at a time
+_CHUNK = 1 << 24  # counts in memory at a time
 
 
 class Estimate(NamedTuple):
-    """A metric with the interval that holds `CONFIDENCE` of its draws; NaN where it is not defined."""
+    """A metric with the interval that contains `CONFIDENCE` of its draws; NaN if undefined."""
 
     value: float
     low: float
@@ -27,13 +27,13 @@ class Estimate(NamedTuple):
 def draws(groups, *, number: int, seed: int) -> Iterator[np.ndarray]:
     """How often each unit counts in each draw: arrays [R, U] with `number` rows in all.
 
-    As many groups as there are are drawn with replacement; the units of a group count as often as it was drawn.
+    All groups are drawn with replacement, in their number; the units of a group count as often as it was drawn.
 
     Args:
-      groups: [U], such as the person on each image, since images of one person are no independent evidence; or
+      groups: [U], such as the person on each image, since images of one person are not independent; or
         `numpy.arange(U)`, to draw units.
       number: of draws.
-      seed: equal ones give equal draws, so that what is compared is drawn together.
+      seed: equal seeds give equal draws, so compared columns are drawn together.
     """
     unique, inverse = np.unique(np.asarray(groups), return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -67,7 +67,7 @@ def estimate(statistic: Statistic, units: int, sampled: Sequence[float]) -> Esti
 
 
 def interval(sampled) -> tuple[float, float]:
-    """The interval that holds `CONFIDENCE` of the draws in its middle; NaN if none is defined."""
+    """The central interval with `CONFIDENCE` of the draws; NaN if none is defined."""
     sampled = np.asarray(sampled)
     sampled = sampled[~np.isnan(sampled)]
     if not len(sampled):

@@ -12,9 +12,9 @@ INCHES = 3.2  # height and width of a panel
 
 
 def draw(result: TaskResult) -> bytes:
-    """A PNG of a panel for each metric that is told in words and, where there are curves, one for these."""
+    """A PNG with a panel for each headline metric and, if there are curves, one for them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # not pyplot, which keeps what it drew and asks for a display
+    from matplotlib.figure import Figure  # not pyplot, which keeps figures and needs a display
 
     names = list(result.columns)
     curves = {name: judged.curve for name, judged in result.columns.items() if judged.curve is not None}
@@ -36,7 +36,7 @@ def draw(result: TaskResult) -> bytes:
 
 
 def _metric(axis, result: TaskResult, metric: str, colors) -> None:
-    """Points with whiskers, one line a column, the first at the top."""
+    """Points with whiskers, one line per column, the first at the top."""
     names = list(result.columns)
     for place, name in enumerate(reversed(names)):
         estimate = result.columns[name].estimates.get(metric)
@@ -48,7 +48,7 @@ def _metric(axis, result: TaskResult, metric: str, colors) -> None:
     axis.set_yticks(range(len(names)), reversed(names), fontsize=7)
     axis.set_ylim(-0.5, len(names) - 0.5)
     axis.tick_params(axis="x", labelsize=7)
-    axis.set_title(metric if higher_is_better(metric) else f"{metric} (less is better)", fontsize=8)
+    axis.set_title(metric if higher_is_better(metric) else f"{metric} (lower is better)", fontsize=8)
     axis.grid(axis="x", alpha=0.3)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from facejax.evaluation.protocols import higher_is_better
 
-EXPLANATION = "gain: trained minus untrained, or the reverse where less is better (mae, nme, failure_rate); + is better"
+EXPLANATION = "gain: trained - untrained, or the reverse where lower is better (mae, nme, failure_rate); + is better"
 
 
 class Row(NamedTuple):

@@ -1,5 +1,6 @@
-"""Features that nobody learned: pixels, their principal components, histograms of gradients. What a learned
-representation must beat.
+"""Features that are not learned: pixels, their principal components, histograms of gradients.
+
+A learned representation must beat them.
 """
 
 import importlib.util
@@ -12,17 +13,17 @@ import scipy.linalg
 from facejax.data import images
 from facejax.errors import UserError
 
-COMPONENTS = 128  # principal components, at most
-_FITTED_ON = 10_000  # images that the components are taken from, at most
+COMPONENTS = 128  # maximum number of principal components
+_FITTED_ON = 10_000  # maximum number of images for the components
 
 
 class Floor(NamedTuple):
-    """A way to make features of an image without learning.
+    """Features of an image without learning.
 
     Attributes:
       side: of the square that an image is squashed to, pixels.
       features: uint8 [side, side, 3] -> float32 [D].
-      reduced: whether the principal components of the features are taken.
+      reduced: whether the features are reduced to principal components.
     """
 
     side: int
@@ -57,18 +58,18 @@ FLOORS = {
 
 
 def check_installed() -> None:
-    """Raises UserError where the packages of the extra `evaluate` are missing."""
+    """Raises UserError if the packages of the extra `evaluate` are missing."""
     for module in ("skimage", "matplotlib"):
         if importlib.util.find_spec(module) is None:
             raise UserError(f"the table's floors and pictures need {module}: pip install 'facejax[evaluate]'")
 
 
 def principal_components(fitted: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Coordinates along the directions of largest variance, `COMPONENTS` of them if there are as many.
+    """Coordinates along the directions of largest variance, at most `COMPONENTS` of them.
 
     Args:
-      fitted: [n, D], of which the directions are taken (of more than 10 000 rows, evenly spaced ones).
-      *others: [m, D] each, moved in the same way.
+      fitted: [n, D], from which the directions are computed (from evenly spaced rows, if there are more than 10 000).
+      *others: [m, D] each, transformed in the same way.
 
     Returns:
       float32 [n, C] and [m, C] each.

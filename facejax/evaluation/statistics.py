@@ -1,7 +1,7 @@
-"""Metrics as functions of how often each unit of a test split counts, so that they can be bootstrapped.
+"""Metrics as functions of how often each unit of a test split counts, so they can be bootstrapped.
 
 A statistic takes counts [R, U], R draws of U units (images, pairs), and gives [R] values; 1 for each unit is the metric
-itself. NaN where it is not defined, as for a class that was not drawn.
+itself. NaN if undefined, as for a class that was not drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def average(statistics: Sequence[Statistic]) -> Statistic:
 
 
 def mean_class_accuracy(predicted, true) -> Statistic:
-    """Mean over the classes of `true` [U] of the share that is recognised."""
+    """Mean over the classes of `true` [U] of the fraction recognised."""
     right, true = np.asarray(predicted) == np.asarray(true), np.asarray(true)
     return average([_within(right, true == label) for label in np.unique(true)])
 
@@ -64,7 +64,7 @@ def f1(predicted, true) -> Statistic:
 
 
 def r2(residuals, true) -> Statistic:
-    """Share of the variance of `true` [U] that is explained: 0, no better than their mean. NaN where all are equal."""
+    """Fraction of the variance of `true` [U] explained: 0, no better than their mean. NaN where all are equal."""
     true = np.asarray(true, np.float64)
     noise = 1e-25 * np.square(true).sum()
     true = true - true.mean()  # squares of large values lose digits

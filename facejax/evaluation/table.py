@@ -1,4 +1,4 @@
-"""The table of an evaluation: encoders beside what they must beat, with intervals, and in words what differs."""
+"""The table of an evaluation: encoders next to the features they must beat, with intervals and a summary in words."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from facejax.evaluation.protocols.protocol import Curve
 
 EXPLANATION = (
     "±: half of the interval that holds 95 % of the metric's values when {unit} of the test split are drawn again with "
-    "replacement ({draws} times); what is fitted on the training split stays. Columns are compared draw by draw."
+    "replacement ({draws} times); fits on the training split do not change. Columns are compared draw by draw."
 )
 
 
 class Judged(NamedTuple):
-    """What a column achieved in a task.
+    """The result of a column in a task.
 
     Attributes:
       estimates: by metric.
@@ -38,8 +38,8 @@ class TaskResult(NamedTuple):
       protocol: how it was measured.
       drawn: what was drawn for the intervals, with its number: "59 people".
       columns: by name, encoders first.
-      floors: names of the columns that nobody trained.
-      headlines: the metrics that are told in words.
+      floors: names of the columns that are not trained.
+      headlines: the metrics of the summary in words.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Difference(NamedTuple):
 
     @property
     def within_error(self) -> bool:
-        """Whether it may well be 0."""
+        """Whether the interval contains 0."""
         return not (self.low > 0 or self.high < 0)
 
 
@@ -89,7 +89,7 @@ def _has(result: TaskResult, name: str, metric: str) -> bool:
 
 
 def in_words(result: TaskResult, metric: str) -> str:
-    """Each encoder against the best floor, and encoders among themselves."""
+    """Each encoder compared with the best floor, and encoders with each other."""
     encoders = [name for name in result.columns if name not in result.floors and _has(result, name, metric)]
     floor, parts = best(result, metric, result.floors), []
     for name in encoders if floor else ():
@@ -116,14 +116,14 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def number(metric: str, value: float) -> str:
-    """Degrees and the like with 2 decimals, fractions with 3."""
+    """Errors with 2 decimals, fractions with 3."""
     if np.isnan(value):
         return "-"
     return f"{value:.{2 if metric.startswith('mae') else 3}f}"
 
 
 def format_table(results: Sequence[TaskResult], draws: int) -> str:
-    """Plain text: a block for each task, then what the numbers are."""
+    """Plain text: a block for each task, then an explanation of the numbers."""
     blocks = [_block(result) for result in results]
     units = sorted({result.drawn.split(" ", 1)[1] for result in results})
     return "\n\n".join([*blocks, EXPLANATION.format(unit=" or ".join(units), draws=draws)])
@@ -133,7 +133,7 @@ def _block(result: TaskResult) -> str:
     cells = [("", *result.columns)]
     for metric in result.metrics:
         shown = [judged.estimates.get(metric) for judged in result.columns.values()]
-        name = metric if higher_is_better(metric) else f"{metric} (less is better)"
+        name = metric if higher_is_better(metric) else f"{metric} (lower is better)"
         cells.append((name, *(_cell(metric, estimate) for estimate in shown)))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [

@@ -19,7 +19,7 @@ def test_the_table_is_aligned():
         {"a/accuracy": 0.5, "pose/mae": 123.456}, {"a/accuracy": 0.25, "pose/mae": 1.0, "b/r2": 1.0}
     )
     *lines, gap, explanation = comparison.format_table(rows).splitlines()
-    assert not gap and "gain: trained minus untrained" in explanation
+    assert not gap and "gain: trained - untrained" in explanation
     assert len({len(line) for line in lines}) == 1
     assert [line.split() for line in lines[2:]] == [
         ["a/accuracy", "0.5000", "0.2500", "-0.2500", "no"],

@@ -46,7 +46,7 @@ def test_less_of_an_error_is_better():
     found = result("mae", a=0.5, floor=0.9)
     assert "a beats floor, the best floor, by 0.40" in table.in_words(found, "mae")
     assert table.difference(found, "mae", "a", "floor").value == pytest.approx(0.4)
-    assert "mae (less is better)" in table.format_table([found], 300)
+    assert "mae (lower is better)" in table.format_table([found], 300)
 
 
 def test_columns_are_compared_draw_by_draw():

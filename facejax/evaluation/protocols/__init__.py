@@ -1,4 +1,4 @@
-"""Protocols by name: what a config may ask of features. One is added here, in one line."""
+"""Protocols by name, for configs. A new one is added here in one line."""
 
 from facejax.evaluation.protocols.linear import LINEAR
 from facejax.evaluation.protocols.neighbours import KNN, RETRIEVAL
@@ -19,7 +19,7 @@ LOWER_IS_BETTER = frozenset(word for protocol in PROTOCOLS.values() for word in 
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better, by the first word of its name.
+    """Whether a metric is better when it is higher, by the first word of its name.
 
     Examples:
       >>> higher_is_better("expression/knn_accuracy"), higher_is_better("pose/mae_yaw")

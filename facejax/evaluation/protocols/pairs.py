@@ -1,4 +1,4 @@
-"""Pair verification: ten folds, and the share of pairs of one person that are accepted at a rate of false ones."""
+"""Pair verification: ten folds, and the fraction of pairs of one person accepted at a rate of false ones."""
 
 import numpy as np
 from absl import logging
@@ -34,7 +34,7 @@ class Pairs(Settings):
 
 
 def verify(task: Task) -> Outcome:
-    """verification_accuracy, and tar_at_far_LEVEL for levels that there are pairs enough for."""
+    """verification_accuracy, and tar_at_far_LEVEL for levels with enough pairs."""
     features, same = _listed(task) if task.settings.list else _drawn(task) if task.settings.drawn else _paired(task)
     if same.all() or not same.any():
         raise UserError(f"{task.key}: all {len(same)} pairs are of {'one person' if same.all() else 'two people'}")
@@ -101,7 +101,7 @@ def _paired(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tar(distances, same, level: float):
-    """Share of the pairs of one person that are accepted where at most `level` of the others are."""
+    """Fraction of the pairs of one person accepted where at most `level` of the others are."""
     order = np.argsort(distances, kind="stable")
     last = np.flatnonzero(np.diff(distances[order], append=np.inf))  # of those at the same distance
 

@@ -1,4 +1,4 @@
-"""What a protocol is: settings, a function from features and labels to statistics, and which of them should be low."""
+"""A protocol: settings, a function from features and labels to statistics, and which metrics should be low."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from facejax.evaluation.statistics import Statistic, value
 
 
 class Settings(Section):
-    """What every protocol is told of a task: the records, and how their images are presented."""
+    """Settings of every task: the records, and the presentation of their images."""
 
     protocol: Text = key("how it is measured")
     data: Folder = key("folder of the records")
@@ -44,12 +44,12 @@ class Settings(Section):
     )
 
     def splits(self) -> dict[str, set[str]]:
-        """The fields that are wanted of each split."""
+        """The required fields of each split."""
         return {self.test_split: {self.groups} - {None}}
 
 
 class Labelled(Settings):
-    """What is told of a task whose answers are a field of the records."""
+    """Settings of a task with a field of the records as label."""
 
     label: Text = key("field of the records that is predicted")
     train_split: Text = key("split that a probe is fitted on, or whose images are the neighbours", default="train")
@@ -60,7 +60,7 @@ class Labelled(Settings):
 
 
 class Fitted(Labelled):
-    """What is told of a task whose probe is fitted on other images than those it is judged on."""
+    """Settings of a task with a probe that is fitted on another split."""
 
     names: Names = key("names of the label's entries; given, each has its metrics too, such as mae_yaw", default=())
 
@@ -73,7 +73,7 @@ class Fitted(Labelled):
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """What is known of the N images of a split.
+    """Features and labels of the N images of a split.
 
     Attributes:
       features: float32 [N, D].
@@ -117,7 +117,7 @@ class Task:
 
     @property
     def test(self) -> Split:
-        """The split that is judged."""
+        """The split that is evaluated."""
         return self.splits[self.settings.test_split]
 
     @property
@@ -160,7 +160,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """What a picture shows of one outcome beside its metrics.
+    """A curve of an outcome for its picture, next to the metrics.
 
     Attributes:
       x: [K].
@@ -177,7 +177,7 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a protocol found.
+    """The result of a protocol.
 
     Attributes:
       statistics: by metric, the most important first.
@@ -207,12 +207,12 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """A way to judge features.
+    """A way to evaluate features.
 
     Attributes:
       run: from a task to what was found.
       settings: type of the task's settings.
-      lower_is_better: first words of the metrics of which less is better; of the others more is better.
+      lower_is_better: first words of the metrics that are better when lower; the others are better when higher.
     """
 
     run: Callable[[Task], Outcome]
