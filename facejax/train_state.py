@@ -16,6 +16,8 @@ class TrainState:
       statistics: its other Flax collections by name, such as `{"batch_stats": ..., "prototypes": ...}`.
       target: variables of the momentum network, `{"params": ..., **statistics}`, or None.
       opt_state: state of the optimizer.
+      frozen: variables of networks that are never trained, by name.
+      center: running mean of a teacher's outputs, or None.
     """
 
     step: jax.Array
@@ -23,6 +25,8 @@ class TrainState:
     statistics: dict[str, Any]
     target: Any
     opt_state: Any
+    frozen: dict[str, Any] = struct.field(default_factory=dict)
+    center: jax.Array | None = None
 
     @property
     def variables(self) -> dict[str, Any]:

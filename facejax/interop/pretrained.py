@@ -32,9 +32,9 @@ def landmark_network(source: epath.PathLike, *, shapes_only: bool = False) -> di
     if not _is_workdir(source):
         arrays = weights_file.read(source, shapes_only=shapes_only)
         return lafs.landmark_network_from_official(arrays, source=str(source))
-    found = _read(source, ("statistics/landmark_network", "params/landmark_network"), shapes_only)
-    if "landmark_network" in found.get("statistics", {}):
-        return found["statistics"]["landmark_network"]
+    found = _read(source, ("frozen/landmark_network", "params/landmark_network"), shapes_only)
+    if "frozen" in found:
+        return found["frozen"]["landmark_network"]
     statistics = _read(source, ("statistics/batch_stats/landmark_network",), shapes_only)["statistics"]
     return {
         "params": found["params"]["landmark_network"],

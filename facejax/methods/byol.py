@@ -12,11 +12,11 @@ from facejax.architectures.pooled_resnet import PooledResNet
 from facejax.config_schema import methods as schemas
 from facejax.data import views
 from facejax.methods.collapse import embedding_spread
-from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
 from facejax.methods.momentum_target import MomentumTarget
 from facejax.models import resnet
 from facejax.models.byol import BYOLNetwork
+from facejax.models.joint_views import apply_to_views
 from facejax.train_state import TrainState
 
 
@@ -24,7 +24,7 @@ class BYOL(Method):
     """BYOL, bound to a config, and the base of its family: a subclass has another network and another `loss`.
 
     Config keys: `image_size`, `mean`, `std`, `dtype`, `epochs`; all of `model`, `optimizer` and `ema`; `view1`
-    and `view2`, which hold further arguments of `facejax.data.views.make_view`.
+    and `view2`, which hold further attributes of a `facejax.data.views.View`.
     """
 
     schema = schemas.BYOL
@@ -63,11 +63,11 @@ class BYOL(Method):
         """The network of a config: the keys of `config.model` are its attributes, except for those of the backbone."""
         model, dtype = dict(config.model), jnp.dtype(config.dtype)
         backbone = [model.pop(key) for key in ("backbone", "width", "output_stride")]
-        return cls.network_type(resnet.ResNet(*backbone, dtype, num_views=2), **model, dtype=dtype, num_views=2)
+        return cls.network_type(resnet.ResNet(*backbone, dtype), **model, dtype=dtype)
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """An initial state; the target starts as a copy of the online network."""
-        images = jnp.zeros((2, self.config.image_size, self.config.image_size, 3))
+        images = jnp.zeros((1, self.config.image_size, self.config.image_size, 3))
         variables = self.network.init(rng, images, train=True, method="predict")
         params, statistics = variables["params"], {name: variables[name] for name in variables if name != "params"}
         return TrainState(
@@ -80,13 +80,17 @@ class BYOL(Method):
 
     def train_step(self, state: TrainState, batch: Batch, rng: jax.Array):
         """Two random views of every image, then one update."""
-        key1, key2, dropout_rng = jax.random.split(jax.random.fold_in(rng, state.step), 3)
-        return self.update(state, (self._view(key1, batch, "view1"), self._view(key2, batch, "view2")), dropout_rng)
-
-    def _view(self, key, batch, name):
         config = self.config
-        recipe = views.View(size=config.image_size, mean=config.mean, std=config.std, **config[name])
-        return views.make_view(key, batch["image"], batch["size"], recipe)
+        *keys, dropout_rng = jax.random.split(jax.random.fold_in(rng, state.step), 3)
+        recipes = [
+            views.View(size=config.image_size, mean=config.mean, std=config.std, **settings)
+            for settings in (config.view1, config.view2)
+        ]
+        pair = (
+            views.make_view(key, batch["image"], batch["size"], recipe)
+            for key, recipe in zip(keys, recipes, strict=True)
+        )
+        return self.update(state, tuple(pair), dropout_rng)
 
     def update(self, state: TrainState, views: tuple[jax.Array, jax.Array], rng: jax.Array):
         """One step of LARS on given views (normalised, [B, S, S, 3] each), then an update of the target."""
@@ -114,21 +118,11 @@ class BYOL(Method):
     def forward(self, params, statistics, target, views, rng):
         """Outputs of both networks for each view, `(online, target, statistics, target's variables)`."""
         online_rng, target_rng = jax.random.split(rng)
-        online, statistics = self.forward_online(params, statistics, views, online_rng)
-        targets, target = self.target.forward(self.network, target, side_by_side(jnp.stack(views)), target_rng)
-        return online, separate(targets), statistics, target
-
-    def forward_online(self, params, statistics, views, rng):
-        """Outputs with predictions for each view, and the statistics after this training forward."""
-        outputs, statistics = self.network.apply(
-            {"params": params, **statistics},
-            side_by_side(jnp.stack(views)),
-            train=True,
-            method="predict",
-            rngs={"dropout": rng},
-            mutable=list(statistics),
-        )
-        return separate(outputs), statistics
+        both, apply = jnp.stack(views), functools.partial(apply_to_views, self.network)
+        options = dict(train=True, method="predict", rngs={"dropout": online_rng}, mutable=list(statistics))
+        online, statistics = apply({"params": params, **statistics}, both, **options)
+        targets, target = self.target.forward(apply, target, both, target_rng)
+        return online, targets, statistics, target
 
     @functools.cached_property
     def architecture(self) -> PooledResNet:
@@ -143,9 +137,3 @@ class BYOL(Method):
             collection: {name: tree for name, tree in trees.items() if name not in cls.predictors}
             for collection, trees in variables.items()
         }
-
-
-def separate(outputs: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """The outputs of each view, from those of both in one batch."""
-    pairs = {name: views_apart(array) for name, array in outputs.items()}
-    return tuple({name: pair[view] for name, pair in pairs.items()} for view in range(2))

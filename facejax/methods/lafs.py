@@ -30,13 +30,13 @@ class LAFS(Method):
 
     Config keys: `image_size`, `mean`, `std`, `dtype`, `epochs`, `batch_size`; all of `model`, `head`, `loss`,
     `optimizer`, `ema` and `landmark_augmentation`; `landmark_network`, the workdir or official file to load it from;
-    `num_local`; `global1`, `global2` and `local`, which hold further arguments of `facejax.data.views.make_view`.
+    `num_local`; `global1`, `global2` and `local`, which hold attributes of a `facejax.data.views.View`.
     Without `model.landmarks` the patches are on a grid, as in DINO, and the crops may have their own `size`.
 
     The frozen landmark network is a part of the state, so a checkpoint suffices to encode and to resume:
-    `state.statistics` holds its variables as `landmark_network`, and the teacher's `center`. With
-    `ema.teacher_mode = "train"` the teacher drops out and skips blocks like the student: the official code never
-    puts it into evaluation mode. "eval" does, as in DINO's paper.
+    `state.frozen` holds its variables as `landmark_network`. With `ema.teacher_mode = "train"` the teacher drops out
+    and skips blocks like the student: the official code never puts it into evaluation mode. "eval" does, as in DINO's
+    paper.
     """
 
     schema = schemas.LAFS
@@ -88,16 +88,18 @@ class LAFS(Method):
         network_rng, landmark_rng = jax.random.split(rng)
         tokens = jnp.zeros((1, 1, model.num_points, 3 * model.patch_size**2))
         params = self.network.init(network_rng, [tokens], False)["params"]
-        statistics = {"center": jnp.zeros(self.config.head.num_outputs)}
+        frozen = {}
         if self.landmark_network:
             images = jnp.zeros((1, self.config.image_size, self.config.image_size, 3))
-            statistics["landmark_network"] = self.landmark_network.init(landmark_rng, images, False)
+            frozen["landmark_network"] = self.landmark_network.init(landmark_rng, images, False)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            statistics=statistics,
+            statistics={},
             target={"params": jax.tree.map(jnp.copy, params)},
             opt_state=self.optimizer.init(params),
+            frozen=frozen,
+            center=jnp.zeros(self.config.head.num_outputs),
         )
 
     def check_start(self) -> None:
@@ -111,16 +113,16 @@ class LAFS(Method):
         if not self.landmark_network or self.config.landmark_network == pretrained.RANDOM:
             return state
         there = pretrained.landmark_network(self.config.landmark_network, shapes_only=shapes_only)
-        here = state.statistics["landmark_network"]
+        here = state.frozen["landmark_network"]
         loaded = pretrained.replace_weights(here, there, self.config.landmark_network)
-        return state.replace(statistics=state.statistics | {"landmark_network": loaded})
+        return state.replace(frozen=state.frozen | {"landmark_network": loaded})
 
     def train_step(self, state: TrainState, batch: Batch, rng: jax.Array):
         """Tokens of two global and several local views of every image, then one update."""
         views_rng, dropout_rng = jax.random.split(jax.random.fold_in(rng, state.step))
-        return self.update(state, self.tokens(state.statistics, batch, views_rng), dropout_rng)
+        return self.update(state, self.tokens(state.frozen, batch, views_rng), dropout_rng)
 
-    def tokens(self, statistics, batch: Batch, rng: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def tokens(self, frozen, batch: Batch, rng: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Patches of the global views [B, 2, P, C] and of the local ones [B, L, P', C]."""
         rng1, rng2, local_rng, points_rng = jax.random.split(rng, 4)
         pairs = [self._crop(rng1, batch, "global1"), self._crop(rng2, batch, "global2")]
@@ -134,8 +136,8 @@ class LAFS(Method):
         global_rng, local_rng = jax.random.split(points_rng)
         kept = self.config.landmark_augmentation.local_points
         return (
-            self._patches(statistics, *global_views, global_rng),
-            self._patches(statistics, *local_views, local_rng, kept),
+            self._patches(frozen, *global_views, global_rng),
+            self._patches(frozen, *local_views, local_rng, kept),
         )
 
     def _crop(self, rng, batch, name):
@@ -153,11 +155,11 @@ class LAFS(Method):
         )
         return tokens.reshape(batch, count, *tokens.shape[1:])
 
-    def _patches(self, statistics, plain, colored, rng, kept: int | None = None):
+    def _patches(self, frozen, plain, colored, rng, kept: int | None = None):
         """Patches of coloured crops [B, V, S, S, 3] around the augmented landmarks of the plain ones."""
         batch, count = plain.shape[:2]
         plain, colored = (crops.reshape(batch * count, *crops.shape[2:]) for crops in (plain, colored))
-        points = self.landmark_network.apply(statistics["landmark_network"], plain, False)
+        points = self.landmark_network.apply(frozen["landmark_network"], plain, False)
         points = disturb(rng, points, noise=self.config.landmark_augmentation.noise, kept=kept)
         tokens = self._sample(colored, points)
         return tokens.reshape(batch, count, *tokens.shape[1:])
@@ -169,22 +171,21 @@ class LAFS(Method):
     def update(self, state: TrainState, views: Sequence[jax.Array], rng: jax.Array):
         """One step on tokens of the views, the teacher's first: [B, 2, P, C], [B, L, P', C]; updates both."""
         temperature, (student_rng, teacher_rng) = self.teacher_temperature(state.step), jax.random.split(rng)
-        (_, teacher), target = self.teacher.forward(self.network, state.target, views[:1], teacher_rng)
+        (_, teacher), target = self.teacher.forward(self.network.apply, state.target, views[:1], teacher_rng)
         gradient = jax.grad(self.loss, has_aux=True)
-        gradients, metrics = gradient(
-            state.params, views, teacher, state.statistics["center"], temperature, student_rng
-        )
+        gradients, metrics = gradient(state.params, views, teacher, state.center, temperature, student_rng)
         updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         target = self.teacher.follow(target, {"params": params}, state.step)
-        center = losses.update_center(state.statistics["center"], teacher, self.config.loss.center_momentum)
+        center = losses.update_center(state.center, teacher, self.config.loss.center_momentum)
         metrics |= {
             "learning_rate": self.learning_rate(state.step),
             "weight_decay": self.weight_decay(state.step),
             "teacher_temperature": temperature,
             "teacher_momentum": self.teacher.momentum(state.step),
         }
-        return TrainState(state.step + 1, params, state.statistics | {"center": center}, target, opt_state), metrics
+        state = state.replace(step=state.step + 1, params=params, target=target, opt_state=opt_state, center=center)
+        return state, metrics
 
     def loss(self, params, views, teacher, center, temperature, rng):
         """DINO's loss of the student on all views, and metrics that reveal a collapse."""
@@ -211,7 +212,7 @@ class LAFS(Method):
         """The teacher's transformer, which encodes best, and the landmark network."""
         params, statistics = {"transformer": state.target["params"]["transformer"]}, {}
         if self.landmark_network:
-            landmark_network = state.statistics["landmark_network"]
+            landmark_network = state.frozen["landmark_network"]
             params["landmark_network"] = landmark_network["params"]
             statistics["batch_stats"] = {"landmark_network": landmark_network["batch_stats"]}
         return {"params": params, **statistics}

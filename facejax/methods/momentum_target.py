@@ -1,10 +1,10 @@
 """The moving average of a network that provides its targets: BYOL's target network, DINO's teacher."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import optax
-from flax import linen as nn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +21,12 @@ class MomentumTarget:
     momentum: optax.Schedule
     training: bool
 
-    def forward(self, network: nn.Module, target: dict, views, rng: jax.Array):
-        """The target's outputs for the views, and its variables after this forward; `network` is the module of both."""
+    def forward(self, apply: Callable, target: dict, views, rng: jax.Array):
+        """The target's outputs for the views, and its variables after this forward; `apply` is that of the network."""
         if not self.training:
-            return network.apply(target, views, False), target
+            return apply(target, views, train=False), target
         moving = [name for name in target if name != "params"]
-        outputs, moved = network.apply(target, views, True, rngs={"dropout": rng}, mutable=moving)
+        outputs, moved = apply(target, views, train=True, rngs={"dropout": rng}, mutable=moving)
         return outputs, target | moved
 
     def follow(self, target: dict, online: dict, step: jax.Array) -> dict:

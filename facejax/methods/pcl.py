@@ -10,9 +10,9 @@ from facejax.architectures.pcl_branches import PCLBranches
 from facejax.config_schema import methods as schemas
 from facejax.data import crops, views
 from facejax.methods import dynamic_weights
-from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.method import Batch, Method
 from facejax.models import pcl as models
+from facejax.models.joint_views import apply_to_views, side_by_side, views_apart
 from facejax.preprocessing import Preprocessing
 from facejax.sharding import shard_over_data
 from facejax.train_state import TrainState
@@ -197,19 +197,18 @@ class PCL(Method):
         """Decodes faces in poses, each of the source s or the mirror image f; plus the branches' orthogonality."""
         source = inputs["source"]
         mirror = source[:, :, ::-1]
-        noisy = side_by_side(jnp.stack([source, mirror]) + inputs["noise"])
-        features = self.network.apply({"params": params}, noisy)
-        faces, poses = views_apart(features["face"]), views_apart(features["pose"])
+        noisy = jnp.stack([source, mirror]) + inputs["noise"]
+        features = apply_to_views(self.network, {"params": params}, noisy)
         targets = [self._decoder_target(image) for image in (source, mirror)]
-        # One pass for all four, each normalised separately: a quarter of the operations, four times as large.
-        face = side_by_side(jnp.stack([faces[face] for face, _ in DECODINGS.values()]))
-        pose = side_by_side(jnp.stack([poses[pose] for _, pose in DECODINGS.values()]))
-        decoded, statistics = self._train("decode", params, statistics, face, pose)
+        face = jnp.stack([features[face]["face"] for face, _ in DECODINGS.values()])
+        pose = jnp.stack([features[pose]["pose"] for _, pose in DECODINGS.values()])
+        variables, options = {"params": params, **statistics}, dict(method="decode", mutable=list(statistics))
+        decoded, statistics = apply_to_views(self.network, variables, face, pose, train=True, **options)
         reconstruction = {
             f"l1_{name}": jnp.abs(image - targets[pose]).mean()
-            for image, (name, (_, pose)) in zip(views_apart(decoded, len(DECODINGS)), DECODINGS.items(), strict=True)
+            for image, (name, (_, pose)) in zip(decoded, DECODINGS.items(), strict=True)
         }
-        orthogonality = losses.orthogonality(faces[0], poses[0]) + losses.orthogonality(faces[1], poses[1])
+        orthogonality = sum(losses.orthogonality(view["face"], view["pose"]) for view in features)
         loss = sum(reconstruction.values()) + orthogonality
         return loss, {**reconstruction, "orthogonality": orthogonality}, statistics
 
@@ -219,9 +218,7 @@ class PCL(Method):
 
     def face_loss(self, params, statistics, inputs):
         """Two corners of an image agree among mixed features of other images."""
-        features = self._branch("face", params, side_by_side(inputs["views"]))
-        projected, statistics = self._train("project", params, statistics, features, "face")
-        features = jnp.concatenate(views_apart(projected))
+        features, statistics = self._project("face", params, statistics, inputs["views"])
         temperature = self.config.loss.temperature
         return losses.mixed_info_nce(features, inputs["mix"], inputs["permutation"], temperature), {}, statistics
 
@@ -240,6 +237,12 @@ class PCL(Method):
             features, negatives, inputs["mix"], inputs["permutation"], self.config.loss.temperature
         )
         return loss, {}, statistics
+
+    def _project(self, branch, params, statistics, views):
+        """Projections [2N, D] of two views [2, N, S, S, 3], one below the other, normalised as one batch."""
+        features = self._branch(branch, params, side_by_side(views))
+        projected, statistics = self._train("project", params, statistics, features, branch)
+        return jnp.concatenate(views_apart(projected)), statistics
 
     def _branch(self, branch, params, images):
         """Flattened features [N, D] of one branch."""
@@ -279,7 +282,6 @@ def create_network(config) -> models.PCLNetwork:
         projection_dim=model.projection_dim,
         decoder_size=model.decoder_size,
         dtype=jnp.dtype(config.dtype),
-        num_decodings=len(DECODINGS),
     )
 
 

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 from facejax import losses
 from facejax.config_schema import methods as schemas
 from facejax.data import views
-from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.methods.pcl import PCL
 
 
@@ -28,7 +27,5 @@ class SimCLR(PCL):
 
     def face_loss(self, params, statistics, inputs):
         """Two views of an image agree among all others of the batch."""
-        features = self._branch("face", params, side_by_side(inputs["views"]))
-        projected, statistics = self._train("project", params, statistics, features, "face")
-        features = jnp.concatenate(views_apart(projected))
+        features, statistics = self._project("face", params, statistics, inputs["views"])
         return losses.info_nce(features, self.config.loss.temperature), {}, statistics

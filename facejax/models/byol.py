@@ -13,15 +13,13 @@ from facejax.models.precision import wide
 class BYOLNetwork(nn.Module):
     """Grill et al., NeurIPS 2020 (arXiv:2006.07733), section 3. Online and target network are the same module.
 
-    The target's variables are the online ones without `predictor`. In training the views of an image are neighbours in
-    the batch, and each view has its own batch statistics.
+    The target's variables are the online ones without `predictor`.
 
     Attributes:
-      backbone: returns a grid [N, h, w, C]; has the same `num_views` and `dtype`.
+      backbone: returns a grid [N, h, w, C]; has the same `dtype`.
       embedding_dim: D.
       hidden_dim: hidden width of projectors and predictors.
       dtype: type of the computation; embeddings are float32 at least.
-      num_views: V, views of each image in a training batch, see `BatchNorm`.
       mlp_init: initial kernels of projectors and predictors.
     """
 
@@ -29,7 +27,6 @@ class BYOLNetwork(nn.Module):
     embedding_dim: int = 256
     hidden_dim: int = 4096
     dtype: DTypeLike = jnp.float32
-    num_views: int = 1
     mlp_init: nn.initializers.Initializer = KAIMING_FAN_OUT
 
     def setup(self):
@@ -38,10 +35,10 @@ class BYOLNetwork(nn.Module):
 
     def mlp(self) -> MLP:
         """A new projector or predictor."""
-        return MLP(self.hidden_dim, self.embedding_dim, self.dtype, self.num_views, self.mlp_init)
+        return MLP(self.hidden_dim, self.embedding_dim, self.dtype, self.mlp_init)
 
     def __call__(self, images: Float[ArrayLike, "N H W C"], train: bool) -> dict[str, Float[Array, "N ..."]]:
-        """Embeds normalised images [N, H, W, 3], where N = B * V in training: `global` [N, D], not normalised."""
+        """Embeds normalised images [N, H, W, 3]: `global` [N, D], not normalised."""
         features = self.backbone(images, train).mean((1, 2), dtype=wide(self.dtype))
         return {"global": self.projector(features, train).astype(wide(self.dtype))}
 

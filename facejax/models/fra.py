@@ -14,8 +14,6 @@ class FRANetwork(RegionNetwork):
 
     The target's variables are the online ones without `predictor` and `region_predictor`. Collections: `params`,
     `batch_stats` and `prototypes`, the moving average of the mask embeddings, updated by every training forward.
-    In training the views of an image are neighbours in the batch, and each view has its own batch statistics and mask
-    embeddings, as if it went through the network alone, one view after the other.
 
     Attributes (besides those of `BYOLNetwork`):
       num_regions: Q.
@@ -52,7 +50,7 @@ class FRANetwork(RegionNetwork):
         )
 
     def __call__(self, images: Float[ArrayLike, "N H W C"], train: bool) -> dict[str, Float[Array, "N ..."]]:
-        """Embeds normalised images [N, H, W, 3], where N = B * V in training.
+        """Embeds normalised images [N, H, W, 3].
 
         Returns a dict of float32 arrays: `features` [N, C], the pooled grid; `global` [N, D] and `regions` [N, Q, D],
         embeddings, not normalised; `dots` [N, h, w, Q], cosines of pixels and mask embeddings; `heatmaps`
@@ -60,7 +58,7 @@ class FRANetwork(RegionNetwork):
         """
         grid = self.backbone(images, train)
         features = grid.mean((1, 2), dtype=wide(self.dtype))
-        mask_embeddings = self._mask_embeddings(grid, train)
+        mask_embeddings = self.mask_embeddings(grid, train)
         pixels = self.pixel_projector(grid, train).astype(wide(self.dtype))
         dots = cosines(pixels.reshape(-1, len(mask_embeddings), *pixels.shape[1:]), mask_embeddings)
         dots = dots.reshape(-1, *dots.shape[2:])
@@ -73,12 +71,15 @@ class FRANetwork(RegionNetwork):
             "heatmaps": heatmaps,
         }
 
-    def _mask_embeddings(self, grid, train: bool):
-        """Mean over the batch [V, Q, D], through which gradient flows; at inference the prototypes [1, Q, D]."""
+    def mask_embeddings(self, grid, train: bool, num_views: int = 1):
+        """Mean over the batch, through which gradient flows; at inference the prototypes: [1, Q, D].
+
+        [V, Q, D] for several views in one batch, see `facejax.models.joint_views`.
+        """
         if not train:
             return self.prototypes.value[None]
         embeddings = self.mask_decoder(grid, train).astype(wide(self.dtype))
-        means = embeddings.reshape(-1, self.num_views, *embeddings.shape[1:]).mean(0)
+        means = embeddings.reshape(-1, num_views, *embeddings.shape[1:]).mean(0)
         if not self.is_initializing():
             kept = self.prototype_momentum
             for mean in lax.stop_gradient(means):

@@ -56,7 +56,7 @@ class LEWELNetwork(RegionNetwork):
             )
 
     def __call__(self, images: Float[ArrayLike, "N H W C"], train: bool) -> dict[str, Float[Array, "N ..."]]:
-        """Embeds normalised images [N, H, W, 3], where N = B * V in training.
+        """Embeds normalised images [N, H, W, 3].
 
         Returns a dict of float32 arrays: `features` [N, C], the pooled grid; `global` [N, D] and `regions` [N, Q, D]
         or [N, R, D], embeddings, not normalised; `heatmaps`. For `attn` these are [N, h, w, Q], softmax over regions

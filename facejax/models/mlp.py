@@ -16,14 +16,12 @@ class MLP(nn.Module):
       hidden_dim: width of the hidden layer.
       output_dim: width of the result.
       dtype: type of the computation.
-      num_views: views of each image in a training batch, see `BatchNorm`.
       kernel_init: initial values of both layers.
     """
 
     hidden_dim: int
     output_dim: int
     dtype: DTypeLike = jnp.float32
-    num_views: int = 1
     kernel_init: nn.initializers.Initializer = KAIMING_FAN_OUT
 
     @nn.compact
@@ -34,5 +32,5 @@ class MLP(nn.Module):
             return nn.Dense(width, use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype, name=name)
 
         x = linear(self.hidden_dim, "hidden")(x)
-        x = nn.relu(BatchNorm(self.num_views, dtype=self.dtype, name="norm")(x, train))
+        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
         return linear(self.output_dim, "output")(x)

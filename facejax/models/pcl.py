@@ -163,13 +163,11 @@ class Decoder(nn.Module):
       width: channels of the trunk's first layers, which set the decoder's: 8 width, 4 width, ..., 2 width, 3.
       size: side of the image, a power of two; 64 is the published network.
       dtype: type of the computation.
-      num_views: decodings of each image in a training batch, which are normalised separately; see `BatchNorm`.
     """
 
     width: int = 64
     size: int = 64
     dtype: DTypeLike = jnp.float32
-    num_views: int = 1
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B D"], train: bool) -> Float[Array, "B {self.size} {self.size} 3"]:
@@ -183,7 +181,7 @@ class Decoder(nn.Module):
             x = _upsample(nn.relu(x))
             x = torch_conv(channels, 9 * x.shape[-1], 3, dtype=self.dtype, name=f"conv{index}")(x)
             if index < doublings:
-                x = BatchNorm(self.num_views, dtype=self.dtype, name=f"norm{index}")(x, train)
+                x = BatchNorm(dtype=self.dtype, name=f"norm{index}")(x, train)
         return jnp.tanh(x.astype(wide(self.dtype)))
 
 
@@ -199,8 +197,6 @@ class PCLNetwork(nn.Module):
       projection_dim: width of the projections.
       decoder_size: side of the decoded image, a power of two.
       dtype: type of the computation; results are float32.
-      num_decodings: V, decodings of each image in a training batch; row i has the number i mod V, and each number is
-        normalised by its own statistics.
     """
 
     width: int = 64
@@ -208,7 +204,6 @@ class PCLNetwork(nn.Module):
     projection_dim: int = 512
     decoder_size: int = 64
     dtype: DTypeLike = jnp.float32
-    num_decodings: int = 1
 
     def setup(self):
         """Declares the submodules."""
@@ -216,7 +211,7 @@ class PCLNetwork(nn.Module):
         self.face_branch, self.pose_branch = Branch(self.dtype), Branch(self.dtype)
         self.face_projection = Projection(self.hidden_dim, self.projection_dim, self.dtype)
         self.pose_projection = Projection(self.hidden_dim, self.projection_dim, self.dtype)
-        self.decoder = Decoder(self.width, self.decoder_size, self.dtype, self.num_decodings)
+        self.decoder = Decoder(self.width, self.decoder_size, self.dtype)
 
     def __call__(
         self, images: Float[ArrayLike, "B H W 3"], branches: tuple[str, ...] = BRANCHES
@@ -228,13 +223,15 @@ class PCLNetwork(nn.Module):
         """
         grid = self.trunk(images)
         features = {"trunk": grid.reshape(len(grid), -1).astype(wide(self.dtype))}
-        return features | {branch: getattr(self, f"{branch}_branch")(grid) for branch in branches}
+        heads = {"face": self.face_branch, "pose": self.pose_branch}
+        return features | {branch: heads[branch](grid) for branch in branches}
 
     def project(
         self, features: Float[ArrayLike, "B D"], branch: str, train: bool
     ) -> Float[Array, "B {self.projection_dim}"]:
         """Projections, float32 [B, projection_dim], of the flattened features [B, D] of a branch."""
-        return getattr(self, f"{branch}_projection")(features, train)
+        projections = {"face": self.face_projection, "pose": self.pose_projection}
+        return projections[branch](features, train)
 
     def decode(
         self, face: Float[ArrayLike, "B D"], pose: Float[ArrayLike, "B D"], train: bool

@@ -17,14 +17,13 @@ class BasicBlock(nn.Module):
     features: int
     stride: int
     dtype: DTypeLike
-    num_views: int
     expansion = 1
 
     @nn.compact
     def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B h w {self.features}"]:
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
         conv = functools.partial(kaiming_conv, self.features, dtype=self.dtype)
-        norm = functools.partial(BatchNorm, self.num_views, dtype=self.dtype)
+        norm = functools.partial(BatchNorm, dtype=self.dtype)
         y = nn.relu(norm(name="bn1")(conv(3, self.stride, name="conv1")(x), train))
         y = norm(name="bn2")(conv(3, 1, name="conv2")(y), train)
         if x.shape != y.shape:
@@ -38,14 +37,13 @@ class Bottleneck(nn.Module):
     features: int
     stride: int
     dtype: DTypeLike
-    num_views: int
     expansion = 4
 
     @nn.compact
     def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B h w 4*{self.features}"]:
         """[B, H, W, C] -> [B, H / stride, W / stride, 4 features]."""
         conv = functools.partial(kaiming_conv, dtype=self.dtype)
-        norm = functools.partial(BatchNorm, self.num_views, dtype=self.dtype)
+        norm = functools.partial(BatchNorm, dtype=self.dtype)
         y = nn.relu(norm(name="bn1")(conv(self.features, 1, 1, name="conv1")(x), train))
         y = nn.relu(norm(name="bn2")(conv(self.features, 3, self.stride, name="conv2")(y), train))
         y = norm(name="bn3")(conv(self.features * self.expansion, 1, 1, name="conv3")(y), train)
@@ -74,14 +72,12 @@ class ResNet(nn.Module):
       output_stride: pixels per cell of the final grid, one of `OUTPUT_STRIDES`. 32 is the published network; below it,
         the last stages do not stride, so small images keep a grid on which regions can be found.
       dtype: type of the computation; parameters and statistics are float32.
-      num_views: views of each image in a training batch, see `BatchNorm`.
     """
 
     variant: str = "resnet50"
     width: int = 64
     output_stride: int = 32
     dtype: DTypeLike = jnp.float32
-    num_views: int = 1
 
     @property
     def channels(self) -> int:
@@ -95,11 +91,11 @@ class ResNet(nn.Module):
         block, depths, factor = VARIANTS[self.variant]
         width = self.width * factor
         x = kaiming_conv(width, 7, 2, dtype=self.dtype, name="conv1")(images.astype(self.dtype))
-        x = nn.relu(BatchNorm(self.num_views, dtype=self.dtype, name="bn1")(x, train))
+        x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train))
         x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
         for stage, depth in enumerate(depths):
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 and 4 * 2**stage <= self.output_stride else 1
                 name = f"layer{stage + 1}_{index}"
-                x = block(width * 2**stage, stride, self.dtype, self.num_views, name=name)(x, train)
+                x = block(width * 2**stage, stride, self.dtype, name=name)(x, train)
         return x

@@ -22,7 +22,7 @@ class Position:
 
 
 def state_of(landmark_network):
-    return {"params": {"w": jnp.ones(3)}, "statistics": {"landmark_network": landmark_network, "center": jnp.zeros(2)}}
+    return {"params": {"w": jnp.ones(3)}, "frozen": {"landmark_network": landmark_network}, "center": jnp.zeros(2)}
 
 
 def network(value):
@@ -107,7 +107,7 @@ def test_check_of_the_start_compares_shapes_and_computes_nothing(method, source,
         method().check_start()
     shapes = jax.eval_shape(method().init, jax.eval_shape(lambda: jax.random.key(0)), {})
     run = checkpoints.Checkpoints(tmp_path / source)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.statistics["landmark_network"])
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.frozen["landmark_network"])
     run.save(3, state_of(zeros), Position())
     run.close()
     method().check_start()

@@ -272,8 +272,9 @@ class LAFS:
         params = {"head": {"last_layer": jnp.zeros((2, 2))}}
         self.state = new_state(
             params,
-            statistics={"center": jnp.zeros(2), "landmark_network": {}},
             target={"params": params},
+            frozen={"landmark_network": {}},
+            center=jnp.zeros(2),
             opt_state=self.method.optimizer.init(params),
         )
 
@@ -371,7 +372,7 @@ def test_lafs_who_drops_out(mode, teacher_drops_out):
     step = LAFS(**{"ema.teacher_mode": mode})
     jax.eval_shape(lambda: step.method.train_step(step.state, batch_of(4), jax.random.key(0)))
     teacher, student = step.network.calls
-    assert (teacher["modes"], student["modes"]) == ((teacher_drops_out,), (True,))
+    assert (teacher["train"], student["modes"]) == (teacher_drops_out, (True,))
     assert all(call["modes"] == (False,) for call in step.landmarks.calls)
 
 

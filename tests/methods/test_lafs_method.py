@@ -22,7 +22,7 @@ def test_steps(name):
     assert all(jnp.isfinite(value) and value.shape == () for value in metrics.values())
     # The rate of the first step is 0: nothing moves but center and count.
     tiny.assert_trees_equal(first.params, state.params)
-    assert jnp.abs(first.statistics["center"]).max() > 0
+    assert jnp.abs(first.center).max() > 0
 
     second, _ = step(first, batch, rng)
     tiny.assert_trees_equal(second.params["head"]["last_layer"], state.params["head"]["last_layer"])  # frozen
@@ -33,13 +33,13 @@ def test_steps(name):
     expected = jax.tree.map(lambda t, s: momentum * t + (1 - momentum) * s, first.target["params"], second.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), second.target["params"], expected)
     if name == "lafs":
-        tiny.assert_trees_equal(second.statistics["landmark_network"], state.statistics["landmark_network"])
+        tiny.assert_trees_equal(second.frozen["landmark_network"], state.frozen["landmark_network"])
 
 
 def test_views_are_patches_around_disturbed_landmarks():
     method, state, _ = tiny.compiled("lafs")
     bound = method
-    tokens = jax.jit(bound.tokens)(state.statistics, tiny.make_batch(), jax.random.key(2))
+    tokens = jax.jit(bound.tokens)(state.frozen, tiny.make_batch(), jax.random.key(2))
     assert tokens[0].shape == (tiny.BATCH, 2, 16, 192) and tokens[1].shape == (tiny.BATCH, 2, 6, 192)
     assert jnp.abs(tokens[0]).max() <= 1 + 1e-5  # bilinear between -1 and 1, 0 outside
 

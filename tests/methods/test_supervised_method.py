@@ -127,7 +127,7 @@ def test_the_chain_of_stages(stages):
     method = tiny.make_method(tiny.make_config("lafs", landmark_network=str(folder / "finetune")))
     fresh = jax.tree.map(jnp.zeros_like, second)
     loaded = method.start_from(fresh)
-    tiny.assert_trees_equal(loaded.statistics["landmark_network"], landmarks)
+    tiny.assert_trees_equal(loaded.frozen["landmark_network"], landmarks)
     tiny.assert_trees_equal(loaded.params, fresh.params)
 
     sources = {"initialize_from.transformer": str(folder / "lafs")}
@@ -136,7 +136,7 @@ def test_the_chain_of_stages(stages):
         method = tiny.make_method(tiny.make_config("finetune", **sources))
         loaded = method.start_from(jax.tree.map(jnp.zeros_like, first))
         tiny.assert_trees_equal(loaded.params["transformer"], second.target["params"]["transformer"])
-        network = landmarks if source == "finetune" else second.statistics["landmark_network"]
+        network = landmarks if source == "finetune" else second.frozen["landmark_network"]
         tiny.assert_trees_equal(loaded.params["landmark_network"], network["params"])
         tiny.assert_trees_equal(loaded.statistics["batch_stats"]["landmark_network"], network["batch_stats"])
         assert not loaded.params["classifier"].any()

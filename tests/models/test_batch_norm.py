@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,7 @@ def test_inference():
     x, variables = draw(generator(), (3, 2, 2), 4)
     statistics, params = variables["batch_stats"], variables["params"]
     expected = (x - statistics["mean"]) / np.sqrt(statistics["var"] + 1e-5) * params["scale"] + params["bias"]
-    found = BatchNorm(num_views=2).apply(as_float32(variables), as_float32(x), False)
+    found = BatchNorm().apply(as_float32(variables), as_float32(x), False, num_views=2)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -52,7 +54,8 @@ def test_views_are_normalised_apart_and_in_turn():
     running, expected = (variables["batch_stats"]["mean"], variables["batch_stats"]["var"]), np.empty_like(x)
     for view in range(2):
         expected[view::2], running = reference(x[view::2], variables, running)
-    found, moved = BatchNorm(num_views=2).apply(as_float32(variables), as_float32(x), True, mutable=["batch_stats"])
+    apply = functools.partial(BatchNorm().apply, mutable=["batch_stats"])
+    found, moved = apply(as_float32(variables), as_float32(x), True, num_views=2)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     np.testing.assert_allclose(moved["batch_stats"]["mean"], running[0], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(moved["batch_stats"]["var"], running[1], rtol=1e-4)

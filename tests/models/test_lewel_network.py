@@ -87,21 +87,6 @@ def test_group_weighs_each_part_of_the_channels_with_a_head_of_its_own():
                 np.testing.assert_allclose(found[:, region, channel], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_views_go_through_apart():
-    """In training, views that are neighbours in the batch come out as if each had gone through alone."""
-    grids = draw_grids(4, 2)
-    variables = initialize(network(), *grids.shape[1:])
-
-    def train(num_views, grids):
-        net = network(dropout=0.0, num_views=num_views)
-        return jax.jit(lambda grids: net.apply(variables, grids, train=True, mutable=["batch_stats"])[0])(grids)
-
-    both = train(2, grids.reshape(8, *grids.shape[2:]))
-    for view in range(2):
-        for name, array in train(1, grids[:, view]).items():
-            np.testing.assert_allclose(both[name][view::2], array, rtol=1e-3, atol=1e-4, err_msg=name)
-
-
 def test_initial_values_of_projectors():
     """Kaiming normal as in FRA, or PyTorch's default, which the baseline of FRA's repository keeps."""
     kaiming, torch = (

@@ -14,8 +14,7 @@ from experiments import fra_r50
 from facejax import optimizers
 from facejax.interop import fra as interop
 from facejax.interop import torch_layout
-from facejax.methods import byol, fra
-from facejax.methods.joint_views import side_by_side
+from facejax.methods import fra
 
 STEPS_PER_EPOCH = TOTAL_STEPS = 10  # the vectors' EMA runs as in a run of 10 iterations
 # Training is compared in float64, as the official code was run for the vectors: what differs then is not rounding.
@@ -82,11 +81,9 @@ class Run:
         # One compiled function: the gradient and the outputs of the first training forwards are those of the step.
         @jax.jit
         def step(state, views):
-            (online, _), _ = self.method.forward_online(state.params, state.statistics, views, rng)
-            targets, _ = self.method.target.forward(
-                self.method.network, state.target, side_by_side(jnp.stack(views)), rng
+            (online, _), (target, _), _, _ = self.method.forward(
+                state.params, state.statistics, state.target, views, rng
             )
-            target, _ = byol.separate(targets)
             gradient = jax.grad(self.method.loss, has_aux=True)
             gradients, _ = gradient(state.params, state.statistics, state.target, views, rng)
             return self.method.update(state, views, rng), gradients, {"online": online, "target": target}

@@ -192,7 +192,8 @@ class Run:
         state = TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            statistics={"center": jnp.zeros(500)},
+            statistics={},
+            center=jnp.zeros(500),
             target={"params": params},
             opt_state=method.optimizer.init(params),
         )
@@ -212,7 +213,7 @@ class Run:
             student = method.network.apply({"params": state.params}, views, False)[1]
             teacher = method.network.apply(state.target, views[:1], False)[1]
             gradient = jax.grad(method.loss, has_aux=True)
-            center, temperature = state.statistics["center"], method.teacher_temperature(state.step)
+            center, temperature = state.center, method.teacher_temperature(state.step)
             gradients = gradient(state.params, views, teacher, center, temperature, rng)[0]
             return method.update(state, views, rng), gradients, student, teacher
 
@@ -221,7 +222,7 @@ class Run:
             views = views_of(index, seed)
             (state, metrics), gradients, student, teacher = step(state, views, CLIP.get(index, 3.0))
             self.metrics.append(metrics)
-            self.centers.append(state.statistics["center"])
+            self.centers.append(state.center)
             if index == 0:
                 self.gradients, self.student, self.teacher = gradients, student, teacher
         method.optimizer = official_optimizer

@@ -15,8 +15,8 @@ from flax import linen as nn
 from facejax import losses, optimizers, schedules
 from facejax.interop import lewel as interop
 from facejax.interop import torch_layout
-from facejax.methods.joint_views import side_by_side, views_apart
 from facejax.models import lewel
+from facejax.models.joint_views import apply_to_views
 from facejax.models.resnet import ResNet
 
 VARIANT, SIZE, BATCH = "resnet18", 96, 8
@@ -37,22 +37,20 @@ class Shared:
     """What all masks have in common, compiled once: the backbone, LARS, and the target that follows."""
 
     def __init__(self, vectors):
-        backbone = ResNet(VARIANT, dtype=jnp.float64, num_views=2)
+        backbone = ResNet(VARIANT, dtype=jnp.float64)
         rates = jnp.asarray(vectors["lr"])
         self.vectors, self.steps = vectors, len(rates)
         self.optimizer = optimizers.lars(lambda step: rates[step])
         target_momentum = schedules.cosine_momentum(0.996, total_steps=TOTAL_STEPS)
 
-        @jax.jit
-        def train(variables, images):
-            return backbone.apply(variables, images, train=True, mutable=["batch_stats"])
+        def forward(variables, images):
+            grids, moved = apply_to_views(backbone, variables, images, train=True, mutable=["batch_stats"])
+            return jnp.stack(grids), moved
 
         @jax.jit
         def gradients(variables, images, slope):
-            grid = lambda params: backbone.apply(  # noqa: E731
-                {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
-            )[0]
-            return jax.vjp(grid, variables["params"])[1](slope)[0]
+            grids = lambda params: forward({**variables, "params": params}, images)[0]  # noqa: E731
+            return jax.vjp(grids, variables["params"])[1](slope)[0]
 
         @functools.partial(jax.jit, compiler_options=QUICK)
         def update(params, gradients, opt_state, target, index):
@@ -61,7 +59,7 @@ class Shared:
             followed = {name: params[name] for name in target}
             return params, opt_state, optax.incremental_update(followed, target, 1 - target_momentum(index))
 
-        self.train, self.gradients, self.update = train, gradients, update
+        self.train, self.gradients, self.update = jax.jit(forward), gradients, update
         self.inference = jax.jit(functools.partial(backbone.apply, train=False))
 
 
@@ -90,7 +88,6 @@ class Run:
             num_heads=8,
             dropout=0.0,
             dtype=jnp.float64,
-            num_views=2,
         )
         grid = shared.inference(of_backbone(online), self.image("view1"))
         self.eval = jax.jit(functools.partial(self.network.apply, train=False), compiler_options=QUICK)(online, grid)
@@ -98,7 +95,7 @@ class Run:
         gradient = jax.jit(jax.value_and_grad(self.loss, argnums=(0, 1), has_aux=True), compiler_options=QUICK)
         opt_state, self.losses = shared.optimizer.init(online["params"]), []
         for index in range(shared.steps):
-            images = side_by_side(jnp.stack([self.image(f"view{view}/{index}") for view in (1, 2)]))
+            images = jnp.stack([self.image(f"view{view}/{index}") for view in (1, 2)])
             grid, moved_online = shared.train(of_backbone(online), images)
             target_grid, moved_target = shared.train(of_backbone(target), images)
             (_, (found, outputs, statistics)), (gradients, slope) = gradient(
@@ -124,15 +121,13 @@ class Run:
 
     def loss(self, params, grid, online, target, center, target_grid):
         """Total, and the five losses, the outputs of each view, the statistics moved by the forwards."""
-        forward = functools.partial(self.network.apply, train=True, mutable=["batch_stats"])
+        forward = functools.partial(apply_to_views, self.network, train=True, mutable=["batch_stats"])
         networks = {
             "online": forward({**online, "params": params}, grid, method="predict"),
             "target": forward(target, target_grid),
         }
         outputs, statistics = {}, {}
-        for name, (both, moved) in networks.items():
-            pairs = {key: views_apart(array) for key, array in both.items()}
-            outputs[name] = [{key: pair[view] for key, pair in pairs.items()} for view in range(2)]
+        for name, (outputs[name], moved) in networks.items():
             statistics[name] = moved["batch_stats"]
         instance = region = cluster = 0.0
         for view, here in enumerate(outputs["online"]):
