@@ -127,6 +127,7 @@ def compare_training_input(source: Path, work: Path, names: list[str], repeats: 
     common = {"size": config.image_size, "mean": config.mean, "std": config.std}
     some = names[: min(len(names), 4 * _BATCH)]
     opened = records.open_split(work / "records", "train")
+    order = pipeline.GlobalShuffle(opened, _BATCH, seed=0)
 
     def official():
         rng = np.random.default_rng(0)
@@ -137,7 +138,7 @@ def compare_training_input(source: Path, work: Path, names: list[str], repeats: 
                     pillow_view(rng, image, view=recipe, **common)
 
     def ours():
-        loader = pipeline.training_loader(opened, batch_size=_BATCH, image_size=SIDE, seed=0)
+        loader = pipeline.TrainingBatches(opened, order, pipeline.Reading(_BATCH, SIDE))
         for _ in range(len(some) // _BATCH):
             next(loader)
         loader.close()
@@ -151,7 +152,7 @@ def compare_training_input(source: Path, work: Path, names: list[str], repeats: 
         ]
 
     def ours_and_views():
-        loader = pipeline.training_loader(opened, batch_size=_BATCH, image_size=SIDE, seed=0)
+        loader = pipeline.TrainingBatches(opened, order, pipeline.Reading(_BATCH, SIDE))
         for step in range(len(some) // _BATCH):
             batch = {name: value for name, value in next(loader).items() if name in ("image", "size")}
             jax.block_until_ready(make_views(jax.random.key(step), batch))

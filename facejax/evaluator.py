@@ -18,6 +18,7 @@ from facejax.evaluation import disentanglement, metrics_file, suite
 from facejax.files import write_json
 from facejax.methods import Method
 from facejax.pictures import legible, sheet
+from facejax.processes import rows_of_all
 from facejax.progress import phase
 from facejax.reporting import Reporter
 from facejax.train_state import TrainState
@@ -29,8 +30,7 @@ class Evaluator:
     """Evaluates a step once, and finds it in `workdir/evaluations` from then on.
 
     Args:
-      config: the experiment's; `method`, `batch_size`, `image_size` and `data.skip_corrupt` are read.
-      method: what is evaluated.
+      method: what is evaluated; of its config `method`, `batch_size`, `image_size` and `data.skip_corrupt` are read.
       mesh: the devices.
       evaluations: by name.
       splits: (folder, split) -> the records of every split that the evaluations name.
@@ -41,7 +41,6 @@ class Evaluator:
 
     def __init__(
         self,
-        config,
         method: Method,
         mesh: jax.sharding.Mesh,
         evaluations: Mapping[str, suite.Evaluation],
@@ -50,7 +49,8 @@ class Evaluator:
         reporter: Reporter,
         workdir,
     ):
-        self._config, self._method, self._evaluations, self._splits = config, method, evaluations, splits
+        config = self._config = method.config
+        self._method, self._evaluations, self._splits = method, evaluations, splits
         self._reporter, self._workdir = reporter, epath.Path(workdir)
         self._whole, self._split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
         self._compiled = False
@@ -83,22 +83,27 @@ class Evaluator:
         encode = encoder.compiled("encode", self._whole)
 
         def run(batch):
-            return encode(encoder.variables, _on_mesh(batch, self._split))
+            return encode(encoder.variables, jax.make_array_from_process_local_data(self._split, batch))
 
         if not self._compiled:
             with phase("Compiling the encoder"):
-                jax.block_until_ready(run(np.zeros((self._config.batch_size, *self._faces.shape[1:]), np.uint8)))
+                rows = self._config.batch_size // jax.process_count()
+                jax.block_until_ready(run(np.zeros((rows, *self._faces.shape[1:]), np.uint8)))
             self._compiled = True
         return run
 
     def _batches(self, folder, split, fields):
-        return pipeline.evaluation_batches(
-            self._splits[folder, split],
-            batch_size=self._config.batch_size,
+        """Each process decodes its share of the images, and gets the labels of all."""
+        reading = pipeline.Reading(
+            batch_size=self._config.batch_size // jax.process_count(),
             image_size=self._config.image_size,
             fields=("image", *fields),
             skip_corrupt=self._config.data.skip_corrupt,
+            shard_index=jax.process_index(),
+            shard_count=jax.process_count(),
         )
+        for batch in pipeline.evaluation_batches(self._splits[folder, split], reading):
+            yield {key: rows if key == "image" else rows_of_all(rows) for key, rows in batch.items()}
 
     def _draw(self, step, encoder):
         overlays, name = {"the faces": self._faces}, self._config.method

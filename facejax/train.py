@@ -85,7 +85,7 @@ def train(config, workdir) -> dict:
         reporter = Reporter(workdir, first_step)
         reporter.parameters(state.params)
         drawn = next((splits[e.data, e.test_split] for e in evaluations.values()), source)  # labelled, if there are any
-        evaluator = Evaluator(config, method, mesh, evaluations, splits, drawn, reporter, workdir)
+        evaluator = Evaluator(method, mesh, evaluations, splits, drawn, reporter, workdir)
         untrained = evaluator.cached(0)
         if untrained is None:
             untrained = evaluator.evaluate(0, method.start_from(initial_state()) if first_step else state)

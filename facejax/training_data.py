@@ -182,18 +182,15 @@ def abstract_batch(config, method, source) -> dict[str, jax.ShapeDtypeStruct]:
     return {name: jax.ShapeDtypeStruct(shape, canonical(dtype)) for name, (shape, dtype) in shapes.items()}
 
 
-def batches(config, source, order, mesh, fields) -> pipeline.DevicePrefetch:
-    """Batches on the mesh; its state is what the run has consumed."""
-    loader = pipeline.training_loader(
-        source,
+def batches(config, source, order, mesh, fields) -> pipeline.TrainingBatches:
+    """Batches on the mesh; their state is what the run has consumed."""
+    reading = pipeline.Reading(
         batch_size=config.batch_size // jax.process_count(),
         image_size=config.data.image_size,
-        seed=config.seed,
-        num_workers=config.data.num_workers,
-        skip_corrupt=config.data.skip_corrupt,
         fields=fields,
+        skip_corrupt=config.data.skip_corrupt,
+        num_workers=config.data.num_workers,
         shard_index=jax.process_index(),
         shard_count=jax.process_count(),
-        order=order,
     )
-    return pipeline.DevicePrefetch(loader, sharding.batch_sharding(mesh))
+    return pipeline.TrainingBatches(source, order, reading, sharding.batch_sharding(mesh))

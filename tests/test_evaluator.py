@@ -49,6 +49,9 @@ class LearnsNothing:
     preprocessing = Preprocessing(SIZE)
     architecture = Pixels()
 
+    def __init__(self, config):
+        self.config = config
+
     def eval_variables(self, state):
         return state
 
@@ -91,7 +94,7 @@ def evaluate(source, workdir, skip_corrupt, reporter=None):
     evaluation = suite.Evaluation(label="identity", probes=("knn",), data="faces", train_split="test", k=1)
     mesh = sharding.make_mesh({"data": -1})
     arguments = {"x": evaluation}, {("faces", "test"): source}, source, reporter or Silent(), workdir
-    return evaluator.Evaluator(config, LearnsNothing(), mesh, *arguments).evaluate(0, {})
+    return evaluator.Evaluator(LearnsNothing(config), mesh, *arguments).evaluate(0, {})
 
 
 def test_what_is_judged_is_what_the_method_says(tmp_path, monkeypatch):

@@ -154,6 +154,10 @@ def test_two_processes_train_as_one(finished, program, tmp_path):
     assert first == second
     # As printed; later on the order of the sums tells.
     np.testing.assert_allclose(first, alone, rtol=1e-3)
+    # Each has decoded a half of the images, and has the labels of all.
+    untrained = [folder / "evaluations" / "step_00000000.json" for folder in (finished[0], tmp_path / "run")]
+    one, two = (json.loads(file.read_text()) for file in untrained)
+    assert two == pytest.approx(one, abs=1e-6) and one
 
 
 def test_what_is_wrong_is_said_in_one_line(finished, program, tmp_path):

@@ -1,20 +1,22 @@
 """From records to batches on the mesh: a global shuffle for each epoch, decoding in threads or processes, prefetching.
 
     source = records.open_split(folder, "train")
-    loader = training_loader(source, batch_size=64, image_size=256, seed=0)
-    for batch in DevicePrefetch(loader, NamedSharding(mesh, PartitionSpec("data"))): ...
+    order = GlobalShuffle(source, batch_size=64, seed=0)
+    for batch in TrainingBatches(source, order, Reading(64, image_size=256), sharding): ...
 
 Order: position p of the endless sequence of records is place p % n of epoch p // n, each epoch in a permutation of its
 own, a function of (seed, epoch) alone. Step t takes positions t B H to (t + 1) B H (H hosts, B records each), host h
 the h-th block of B. So the global batches do not depend on the number of hosts, worker processes or threads.
+
+Threads, processes and prefetching are grain's, the order is ours: a corrupt record is replaced by the next of the
+order, PCL's items are drawn and no permutation, and the position that a checkpoint holds must mean the same record on
+any number of hosts and workers, which grain's `shuffle`, `repeat` and per-worker states do not promise together.
 """
 
-import contextlib
+import dataclasses
 import functools
 import logging
-import queue
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -38,50 +40,28 @@ Batch = dict[str, Any]
 _MAX_PROBES = 10_000  # records tried in the place of a corrupt one
 
 
-def training_loader(
-    source: RecordSource,
-    *,
-    batch_size: int,
-    image_size: int,
-    seed: int,
-    num_workers: int = 0,
-    skip_corrupt: bool = False,
-    fields: Sequence[str] = ("image",),
-    shard_index: int = 0,
-    shard_count: int = 1,
-    order=None,
-) -> "TrainingLoader":
-    """Endless training batches of this host's share of the records.
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a host reads its share of the batches.
 
-    Args:
-      source: the records.
-      batch_size: records in a batch of this host.
-      image_size: S, the side of the square that an image is fitted into.
-      seed: of the shuffle.
+    Attributes:
+      batch_size: B, records in a batch of this host.
+      image_size: S, side of the square that an image is fitted into.
+      fields: features of a batch; "image" is decoded, the others are stacked.
+      skip_corrupt: leave out a record that cannot be read or decoded, with a logged warning that names file and record,
+        and count it; else it is an error.
       num_workers: worker processes; 0: threads of this process, which is enough where decoding is the only work.
-      skip_corrupt: replace a record that cannot be read or decoded by the next in the shuffled order, with a logged
-        warning that names file and record, and count it.
-      fields: features of a batch; "image" is decoded and fitted, the others are stacked.
       shard_index: this host, of `shard_count` (`jax.process_index()`, `jax.process_count()`).
-      shard_count: hosts.
-      order: which record stands where, in place of the global shuffle: an object with `record_at` and `fingerprint`,
-        such as `hierarchy.ItemOrder`.
-
-    Returns:
-      An iterator over {"image": uint8 [B, S, S, 3], "size": int32 [B, 2] (the height and width that are valid),
-      "skipped": int32 [B] (corrupt records that were passed over), other fields: [B, ...]}, with `get_state` and
-      `set_state`, which orbax can checkpoint as a grain iterator.
-
-    Raises:
-      UserError: a field that the records lack, or fewer records than one batch of all hosts takes. Iteration raises
-        `CorruptRecord` for a bad record without `skip_corrupt`.
+      shard_count: H, hosts.
     """
-    if order is None:
-        order = GlobalShuffle(source, batch_size * shard_count, seed)
-    batches = _TrainingBatches(
-        source, fields, batch_size, image_size, skip_corrupt, shard_index, shard_count, num_workers, order=order
-    )
-    return TrainingLoader(batches, num_workers)
+
+    batch_size: int
+    image_size: int
+    fields: Sequence[str] = ("image",)
+    skip_corrupt: bool = False
+    num_workers: int = 0
+    shard_index: int = 0
+    shard_count: int = 1
 
 
 class GlobalShuffle:
@@ -124,26 +104,13 @@ def _epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
 
 
-def evaluation_batches(
-    source: RecordSource,
-    *,
-    batch_size: int,
-    image_size: int,
-    fields: Sequence[str] = ("image",),
-    skip_corrupt: bool = False,
-    shard_index: int = 0,
-    shard_count: int = 1,
-) -> Iterator[Batch]:
+def evaluation_batches(source: RecordSource, reading: Reading) -> Iterator[Batch]:
     """All records once, in order; every host yields the same number of batches.
 
     Args:
       source: the records.
-      batch_size: records in a batch of this host.
-      image_size: S; images are squashed to S x S.
-      fields: as for `training_loader`.
-      skip_corrupt: leave a corrupt record out (its mask is false, its values zero) with a logged warning.
-      shard_index: this host, of `shard_count`.
-      shard_count: hosts; global batch k is records k B H to (k + 1) B H.
+      reading: global batch k is records k B H to (k + 1) B H; images are squashed to S x S. A skipped record's mask is
+        false, its values are zero.
 
     Yields:
       {"image": uint8 [B, S, S, 3], "mask": bool [B], "skipped": int32 [B], other fields: [B, ...]}; the last batch is
@@ -153,20 +120,19 @@ def evaluation_batches(
       UserError: a field that the records lack.
       CorruptRecord: a bad record, without `skip_corrupt`.
     """
-    batches = _EvaluationBatches(source, fields, batch_size, image_size, skip_corrupt, shard_index, shard_count, 0)
-    return _iterate(batches, num_workers=0)
+    return _iterate(_EvaluationBatches(source, reading))
 
 
 def batch_shapes(
     source: RecordSource, batch_size: int, image_size: int, fields: Sequence[str] = ("image",)
 ) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and type of every array in a global batch on the mesh; arguments and errors as for `training_loader`."""
+    """Shape and type of every array in a global batch on the mesh; arguments and errors as for `TrainingBatches`."""
     shapes = {"image": ((image_size, image_size, 3), np.dtype(np.uint8)), "size": ((2,), np.dtype(np.int32))}
     shapes |= {field: _shape_and_dtype(source, field) for field in fields if field != "image"}
     return {name: ((batch_size, *shape), dtype) for name, (shape, dtype) in shapes.items()}
 
 
-def _iterate(batches: "_Batches", num_workers: int, start: int = 0) -> grain.DatasetIterator:
+def _iterate(batches: "_Batches", start: int = 0) -> grain.DatasetIterator:
     """Batches from `start` on, made ahead of time by a thread or by processes.
 
     The unit that grain hands to threads and processes is a whole batch, so what is in it does not depend on their
@@ -174,42 +140,42 @@ def _iterate(batches: "_Batches", num_workers: int, start: int = 0) -> grain.Dat
     """
     dataset = grain.MapDataset.source(batches).slice(slice(start, None))
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
-    if num_workers:
+    if workers := batches.reading.num_workers:
         if not flags.FLAGS.is_parsed():  # grain reads its flags when it starts a process, also where absl did not parse
             flags.FLAGS.mark_as_parsed()
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2))
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=2))
+        dataset = dataset.map(_copied)  # out of the shared memory, which must not be in use when the process ends
     return iter(dataset)
+
+
+def _copied(batch: Batch) -> Batch:
+    return {key: np.array(value) for key, value in batch.items()}
 
 
 class _Batches:
     """Random access to batches: grain's source, picklable for its worker processes."""
 
-    def __init__(self, source, fields, batch_size, image_size, skip_corrupt, shard_index, shard_count, num_workers):
+    def __init__(self, source: RecordSource, reading: Reading):
         if "image" not in source.features or not isinstance(source.features["image"], tfds.features.Image):
             raise UserError(f"{source} has no images in a field 'image'; it has {', '.join(sorted(source.features))}")
-        self._source = source
-        self._fields = {field: _shape_and_dtype(source, field) for field in fields if field != "image"}
-        self._batch_size = batch_size
-        self._image_size = image_size
-        self._skip_corrupt = skip_corrupt
-        self._shard_index = shard_index
-        self._shard_count = shard_count
-        self._num_threads = max(1, processors.count() // max(1, num_workers))
+        self.reading, self._source = reading, source
+        self._fields = {field: _shape_and_dtype(source, field) for field in reading.fields if field != "image"}
 
     @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:
         cv2.setNumThreads(0)  # one thread for each image is enough
-        return ThreadPoolExecutor(self._num_threads, "decode")
+        threads = max(1, processors.count() // max(1, self.reading.num_workers))
+        return ThreadPoolExecutor(threads, "decode")
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_pool"}
 
     def __getitem__(self, batch: int) -> Batch:
-        rows = self._batch_size
-        arrays = {"image": np.zeros((rows, self._image_size, self._image_size, 3), np.uint8)}
+        reading, rows = self.reading, self.reading.batch_size
+        arrays = {"image": np.zeros((rows, reading.image_size, reading.image_size, 3), np.uint8)}
         arrays |= {field: np.zeros((rows, *shape), dtype) for field, (shape, dtype) in self._fields.items()}
         arrays |= {"skipped": np.zeros(rows, np.int32), **self._extra_arrays()}
-        start = (batch * self._shard_count + self._shard_index) * rows
+        start = (batch * reading.shard_count + reading.shard_index) * rows
         list(self._pool.map(lambda row: self._fill(arrays, row, start + row), range(rows)))
         return arrays
 
@@ -225,9 +191,9 @@ class _Batches:
         """Puts the fields of record i into the row and returns its image; None if it is corrupt and may be skipped."""
         try:
             # where a JPEG is at least twice as large as needed, its decoder may shrink it to no less than that
-            record, image = records.read_with_image(self._source, i, at_least=2 * self._image_size)
+            record, image = records.read_with_image(self._source, i, at_least=2 * self.reading.image_size)
         except CorruptRecord as error:
-            if not self._skip_corrupt:
+            if not self.reading.skip_corrupt:
                 raise
             logging.warning("skipped %s", error)
             arrays["skipped"][row] += 1
@@ -246,24 +212,24 @@ def _shape_and_dtype(source: RecordSource, field: str) -> tuple[tuple[int, ...],
     return info.shape, info.np_dtype
 
 
-class _TrainingBatches(_Batches):
-    """Batch t of the endless shuffled order, images fitted."""
+class _OrderedBatches(_Batches):
+    """Batch t of an endless order, images fitted."""
 
-    def __init__(self, source, fields, *args, order):
-        super().__init__(source, fields, *args)
+    def __init__(self, source, order, reading):
+        super().__init__(source, reading)
         self.order = order
 
     def __len__(self) -> int:
-        return sys.maxsize // (self._batch_size * self._shard_count)
+        return sys.maxsize // (self.reading.batch_size * self.reading.shard_count)
 
     def _extra_arrays(self) -> Batch:
-        return {"size": np.zeros((self._batch_size, 2), np.int32)}
+        return {"size": np.zeros((self.reading.batch_size, 2), np.int32)}
 
     def _fill(self, arrays: Batch, row: int, position: int) -> None:
         for probe in range(min(len(self._source), _MAX_PROBES)):
             image = self._load(arrays, row, self.order.record_at(position + probe))
             if image is not None:
-                arrays["image"][row], arrays["size"][row] = images.fit(image, self._image_size)
+                arrays["image"][row], arrays["size"][row] = images.fit(image, self.reading.image_size)
                 return
         raise UserError(f"{self._source}: {probe + 1} records one after the other are corrupt; convert the data again")
 
@@ -272,45 +238,71 @@ class _EvaluationBatches(_Batches):
     """Batch k of the records in order, images squashed."""
 
     def __len__(self) -> int:
-        return -(-len(self._source) // (self._batch_size * self._shard_count))
+        return -(-len(self._source) // (self.reading.batch_size * self.reading.shard_count))
 
     def _extra_arrays(self) -> Batch:
-        return {"mask": np.zeros(self._batch_size, bool)}
+        return {"mask": np.zeros(self.reading.batch_size, bool)}
 
     def _fill(self, arrays: Batch, row: int, position: int) -> None:
         if position >= len(self._source):
             return
         image = self._load(arrays, row, position)
         if image is not None:
-            arrays["image"][row] = images.squash(image, self._image_size)
+            arrays["image"][row] = images.squash(image, self.reading.image_size)
             arrays["mask"][row] = True
 
 
-class TrainingLoader(grain.DatasetIterator):
-    """What `training_loader` returns. Its state is the number of batches taken, and what the order depends on."""
+class TrainingBatches(grain.DatasetIterator):
+    """Endless training batches, made and put on the mesh ahead of time.
 
-    def __init__(self, batches: _TrainingBatches, num_workers: int):
+        batches = TrainingBatches(source, order, reading, sharding)
+        for step in range(start, num_steps):
+            state, metrics = train_step(state, next(batches), rng)
+            ...
+            checkpoints.save(step, state, batches)  # or batches.get_state()
+
+    A batch is {"image": uint8 [B H, S, S, 3], "size": int32 [B H, 2] (the height and width that are valid), other
+    fields: [B H, ...]}. Its state, which orbax can checkpoint as that of a grain iterator, is that after the last batch
+    that was *handed out*: it holds what the steps have seen. An exception is raised by `next` in its turn, after the
+    good batches before it.
+
+    Args:
+      source: the records.
+      order: which record stands where: an object with `record_at` and `fingerprint`, such as `GlobalShuffle` or
+        `hierarchy.ItemOrder`. With `skip_corrupt` the next in this order takes a corrupt record's place.
+      reading: how this host reads its share.
+      sharding: of the batches on the mesh; None: they stay NumPy arrays of this host.
+
+    Attributes:
+      num_skipped: corrupt records that were passed over in the batches handed out.
+
+    Raises:
+      UserError: a field that the records lack. Iteration raises `CorruptRecord` for a bad record without
+        `skip_corrupt`.
+    """
+
+    def __init__(self, source: RecordSource, order, reading: Reading, sharding: jax.sharding.Sharding | None = None):
         super().__init__()
-        self._batches = batches
-        self._num_workers = num_workers
-        self._num_taken = 0
-        self._iterator: grain.DatasetIterator | None = None
+        self._host: grain.DatasetIterator | None = None
+        self._num_taken = self.num_skipped = 0
+        self._batches, self._sharding = _OrderedBatches(source, order, reading), sharding
 
     def __next__(self) -> Batch:
-        if self._iterator is None:
-            self._iterator = _iterate(self._batches, self._num_workers, start=self._num_taken)
-        batch = next(self._iterator)
-        if self._num_workers:  # out of the shared memory, which must not be in use when the process ends
-            batch = {key: np.array(value) for key, value in batch.items()}
+        if self._host is None:
+            self._host = _iterate(self._batches, start=self._num_taken)
+            placed = _Placed(self._host, self._sharding)
+            self._ahead = grain.experimental.ThreadPrefetchDatasetIterator(placed, 2)
+        batch, skipped = next(self._ahead)
         self._num_taken += 1
+        self.num_skipped += skipped
         return batch
 
     def get_state(self) -> dict[str, int]:
-        """State after the last batch that was taken."""
+        """State after the last batch that was handed out, and what the order depends on."""
         return {"num_batches": self._num_taken, **self._batches.order.fingerprint()}
 
     def set_state(self, state: Mapping[str, int]) -> None:
-        """Goes on with the batch that follows `state`, whatever the number of workers and hosts.
+        """Continues with the batch that follows `state`, whatever the number of workers and hosts.
 
         Raises:
           UserError: the state belongs to another order (seed, number of records or global batch size differ).
@@ -326,88 +318,29 @@ class TrainingLoader(grain.DatasetIterator):
 
     def close(self) -> None:
         """Stops threads and processes; the next batch starts them again."""
-        if self._iterator is not None:
-            self._iterator.close()
-            self._iterator = None
+        if self._host is not None:
+            self._ahead.close()
+            self._host.close()
+            self._host = None
 
 
-# --- To the device ---
+class _Placed:
+    """The batches of a host on the mesh, each with its number of skipped records, which stays on the host.
 
-
-def to_device(batch: Mapping[str, np.ndarray], sharding: jax.sharding.Sharding) -> Batch:
-    """This host's rows of a batch into global arrays: [B, ...] on H hosts becomes [B H, ...], placed by `sharding`."""
-    return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}
-
-
-class DevicePrefetch(grain.DatasetIterator):
-    """Batches of a loader as global arrays on the mesh, `ahead` of them put there by a thread in advance.
-
-    `get_state()` is the loader's state after the last batch that was *handed out*, not after the last that was
-    prefetched, so a checkpoint taken after a step holds what that step has seen:
-
-        batches = DevicePrefetch(training_loader(...), sharding)
-        for step in range(start, num_steps):
-            state, metrics = train_step(state, next(batches), rng)
-            ...
-            checkpoints.save(step, state, batches)  # or batches.get_state()
-
-    An exception of the loader is raised by `next` in its turn, after the good batches before it. The loader's `skipped`
-    stays on the host: `num_skipped` counts them.
+    Rows [B, ...] of H hosts become global arrays [B H, ...].
     """
 
-    def __init__(self, loader: TrainingLoader, sharding: jax.sharding.Sharding, ahead: int = 2):
-        super().__init__()
-        self._loader = loader
-        self._sharding = sharding
-        self._ahead = ahead
-        self._state = loader.get_state()
-        self._thread: threading.Thread | None = None
-        self.num_skipped = 0
+    def __init__(self, host: grain.DatasetIterator, sharding: jax.sharding.Sharding | None):
+        self._host, self._sharding = host, sharding
 
-    def __next__(self) -> Batch:
-        if self._thread is None:
-            self._queue: queue.Queue = queue.Queue(self._ahead)
-            self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._produce, name="device-prefetch", daemon=True)
-            self._thread.start()
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            self._thread.join()
-            self._thread = None
-            raise item
-        batch, self._state, skipped = item
-        self.num_skipped += skipped
-        return batch
+    def __next__(self) -> tuple[Batch, int]:
+        with ctrl_c_blocked():  # worker processes start with the first batch
+            batch = dict(next(self._host))
+        skipped = int(batch.pop("skipped").sum())
+        if self._sharding is not None:
+            batch = {k: jax.make_array_from_process_local_data(self._sharding, v) for k, v in batch.items()}
+        return batch, skipped
 
-    def _produce(self) -> None:
-        try:
-            with ctrl_c_blocked():  # the loader starts its worker processes in this thread
-                while not self._stop.is_set():
-                    batch = next(self._loader)
-                    skipped = int(batch.pop("skipped").sum())
-                    self._put((to_device(batch, self._sharding), self._loader.get_state(), skipped))
-        except BaseException as error:  # raised again by __next__
-            self._put(error)
-
-    def _put(self, item: Any) -> None:
-        while not self._stop.is_set():
-            with contextlib.suppress(queue.Full):
-                return self._queue.put(item, timeout=0.1)
-
-    def get_state(self) -> dict[str, int]:
-        """The loader's state after the last batch that was handed out."""
-        return self._state
-
-    def set_state(self, state: Mapping[str, int]) -> None:
-        """Goes on with the batch that follows `state`; see `TrainingLoader.set_state`."""
-        self.close()
-        self._loader.set_state(state)
-        self._state = self._loader.get_state()
-
-    def close(self) -> None:
-        """Stops the thread and the loader's own threads and processes."""
-        if self._thread is not None:
-            self._stop.set()
-            self._thread.join()
-            self._thread = None
-        self._loader.close()
+    def get_state(self) -> dict:
+        """Nothing: `TrainingBatches` counts."""
+        return {}

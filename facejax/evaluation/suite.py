@@ -142,16 +142,16 @@ def evaluate(
 ) -> dict[str, float]:
     """Features of every (folder, split) that is named, extracted once, then all metrics.
 
-    With several processes, each calls it with all the images in the same order; `encode` splits a batch over the mesh,
-    and each process gets all features and computes all metrics.
+    With several processes, `encode` takes the images of this one and gives the features of all; each process gets all
+    labels and computes all metrics.
 
     Args:
-      encode: uint8 [B, S, S, 3] -> features [B, D], or a dict {kind: [B, D]} where a method has several kinds. Always
-        called with full batches.
+      encode: uint8 [B / H, S, S, 3] on H processes -> features [B, D], or a dict {kind: [B, D]} where a method has
+        several kinds. Always called with full batches.
       evaluations: by name.
-      batches: (folder, split, fields) -> batches in the order of the records: dicts of `image` uint8 [B, S, S, 3], the
-        fields [B, ...] and `mask` bool [B]. Where the mask is false is padding, or a skipped record if `skipped` int
-        [B] is above 0: they count in no metric. It raises a `UserError` for a field that the records lack.
+      batches: (folder, split, fields) -> batches in the order of the records: dicts of `image` uint8 [B / H, S, S, 3],
+        the fields [B, ...] and `mask` bool [B]. Where the mask is false is padding, or a skipped record if `skipped`
+        int [B] is above 0: they count in no metric. It raises a `UserError` for a field that the records lack.
 
     Returns:
       {"expression/knn_accuracy": 0.41, ...}; with kinds {"expression/face/knn_accuracy": 0.41, ...}. A metric that is

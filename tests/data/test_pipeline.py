@@ -60,15 +60,22 @@ def damaged(tmp_path_factory):
     return records.open_split(folder, "train", skip_corrupt=True)
 
 
-def _loader(source, **options):
-    options = {"batch_size": 4, "image_size": 16, "seed": 1, "fields": ("image", "identity", "pose")} | options
-    return pipeline.training_loader(source, **options)
+def _batches(source, sharding=None, seed=1, order=None, **reading):
+    reading = {"batch_size": 4, "image_size": 16, "fields": ("image", "identity", "pose")} | reading
+    reading = pipeline.Reading(**reading)
+    order = order or pipeline.GlobalShuffle(source, reading.batch_size * reading.shard_count, seed)
+    return pipeline.TrainingBatches(source, order, reading, sharding)
 
 
-def _take(loader, count):
-    batches = list(itertools.islice(loader, count))
-    loader.close()
-    return batches
+def _evaluation(source, **reading):
+    reading = {"batch_size": 5, "image_size": 16, "fields": ("image", "identity")} | reading
+    return list(pipeline.evaluation_batches(source, pipeline.Reading(**reading)))
+
+
+def _take(batches, count):
+    taken = list(itertools.islice(batches, count))
+    batches.close()
+    return taken
 
 
 def _identities(batches):
@@ -84,11 +91,10 @@ def _assert_equal(ours, theirs):
 
 
 def test_batches_hold_fitted_images_and_their_fields(source):
-    for batch in _take(_loader(source), 6):
+    for batch in _take(_batches(source), 6):
         assert {key: (value.shape, value.dtype) for key, value in batch.items()} == {
             "image": ((4, 16, 16, 3), np.uint8),
             "size": ((4, 2), np.int32),
-            "skipped": ((4,), np.int32),
             "identity": ((4,), np.int64),
             "pose": ((4, 3), np.float32),
         }
@@ -103,7 +109,7 @@ def test_batches_hold_fitted_images_and_their_fields(source):
 
 
 def test_every_epoch_is_a_permutation_of_its_own(source):
-    order = _identities(_take(_loader(source, batch_size=1), 4 * NUM_RECORDS)).reshape(4, NUM_RECORDS)
+    order = _identities(_take(_batches(source, batch_size=1), 4 * NUM_RECORDS)).reshape(4, NUM_RECORDS)
     for epoch in order:
         assert sorted(epoch) == list(range(NUM_RECORDS))
     assert len({tuple(epoch) for epoch in order}) == 4
@@ -111,10 +117,10 @@ def test_every_epoch_is_a_permutation_of_its_own(source):
 
 
 def test_order_is_a_function_of_seed_and_epoch(source):
-    first = _take(_loader(source), 12)
-    _assert_equal(first, _take(_loader(source), 12))
-    assert list(_identities(first)) != list(_identities(_take(_loader(source, seed=2), 12)))
-    one_by_one = _identities(_take(_loader(source, batch_size=1), 48))
+    first = _take(_batches(source), 12)
+    _assert_equal(first, _take(_batches(source), 12))
+    assert list(_identities(first)) != list(_identities(_take(_batches(source, seed=2), 12)))
+    one_by_one = _identities(_take(_batches(source, batch_size=1), 48))
     np.testing.assert_array_equal(_identities(first), one_by_one)  # no record is dropped between epochs
 
 
@@ -138,37 +144,37 @@ def test_places_and_records_are_independent():
 
 
 def test_hosts_share_the_records_without_overlap(source):
-    alone = _take(_loader(source, batch_size=6), 8)
-    hosts = [_take(_loader(source, batch_size=3, shard_index=host, shard_count=2), 8) for host in range(2)]
+    alone = _take(_batches(source, batch_size=6), 8)
+    hosts = [_take(_batches(source, batch_size=3, shard_index=host, shard_count=2), 8) for host in range(2)]
     together = [{key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(*hosts, strict=True)]
     _assert_equal(together, alone)
 
 
 def test_worker_processes_change_nothing_and_resume_anywhere(source):
-    expected = _take(_loader(source), 9)
-    loader = _loader(source, num_workers=2)
+    expected = _take(_batches(source), 9)
+    loader = _batches(source, num_workers=2)
     _assert_equal(list(itertools.islice(loader, 5)), expected[:5])
     state = json.loads(json.dumps(loader.get_state()))
     loader.close()
-    resumed = _loader(source)
+    resumed = _batches(source)
     resumed.set_state(state)
     _assert_equal(_take(resumed, 4), expected[5:])
-    again = _loader(source, num_workers=1)
+    again = _batches(source, num_workers=1)
     again.set_state(state)
     _assert_equal(_take(again, 1), expected[5:6])
 
 
 def test_resuming_with_other_data_is_refused(source):
-    state = _loader(source).get_state()
+    state = _batches(source).get_state()
     for options in ({"seed": 2}, {"batch_size": 5}, {"shard_count": 2}):
         with pytest.raises(UserError, match="the saved data order has"):
-            _loader(source, **options).set_state(state)
-    _loader(source, batch_size=2, shard_count=2).set_state(state)  # the same global batch on two hosts
+            _batches(source, **options).set_state(state)
+    _batches(source, batch_size=2, shard_count=2).set_state(state)  # the same global batch on two hosts
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_damaged_record_is_an_error_that_names_file_and_record(damaged, num_workers):
-    loader = _loader(damaged, num_workers=num_workers)
+    loader = _batches(damaged, num_workers=num_workers)
     with pytest.raises(CorruptRecord, match=r"faces-train\.tfrecord-0000\d-of-0000\d, record \d+: "):
         _take(loader, NUM_RECORDS)
     loader.close()
@@ -178,7 +184,7 @@ def _bad(damaged):
     bad = []
     for i in range(NUM_RECORDS):
         try:
-            next(iter(pipeline.evaluation_batches(_Only(damaged, i), batch_size=1, image_size=8)))
+            _evaluation(_Only(damaged, i), batch_size=1, fields=("image",))
         except CorruptRecord:
             bad.append(i)
     return bad
@@ -204,13 +210,15 @@ def test_damaged_records_are_skipped_counted_and_logged(damaged, caplog):
     bad = _bad(damaged)
     assert {4, 11, NUM_RECORDS - 1} <= set(bad) and len(bad) < 6
     with caplog.at_level(logging.WARNING):
-        batches = _take(_loader(damaged, batch_size=1, skip_corrupt=True), NUM_RECORDS)
-    order = _identities(batches)
+        batches = _batches(damaged, batch_size=1, skip_corrupt=True)
+        found = [(int(next(batches)["identity"][0]), batches.num_skipped) for _ in range(NUM_RECORDS)]
+        batches.close()
+    order, totals = zip(*found, strict=True)
     assert set(order) == set(range(NUM_RECORDS)) - set(bad)
     clean = _order(damaged, NUM_RECORDS + len(bad))
-    for place, (batch, identity) in enumerate(zip(batches, order, strict=True)):
+    for place, (skipped, identity) in enumerate(zip(np.diff(totals, prepend=0), order, strict=True)):
         following = [(k, i) for k, i in enumerate(clean[place:]) if i not in bad]
-        assert (batch["skipped"][0], identity) == following[0]  # the next good one in the shuffled order
+        assert (skipped, identity) == following[0]  # the next good one in the shuffled order
     for i in bad:
         assert f"skipped {damaged.where(i)}: " in caplog.text
 
@@ -223,7 +231,7 @@ def _order(source, count):
 def test_an_epoch_of_few_records_goes_over_them_several_times(source):
     order = pipeline.GlobalShuffle(source, 2 * NUM_RECORDS, seed=1, min_steps_per_epoch=3)
     assert order.steps_per_epoch == 3
-    batches = _take(_loader(source, batch_size=2 * NUM_RECORDS, order=order), 3)
+    batches = _take(_batches(source, batch_size=2 * NUM_RECORDS, order=order), 3)
     times = np.bincount(np.concatenate([batch["identity"] for batch in batches]))
     assert times.tolist() == [6] * NUM_RECORDS
     assert pipeline.GlobalShuffle(source, 4, seed=1, min_steps_per_epoch=3).steps_per_epoch == NUM_RECORDS // 4
@@ -235,20 +243,20 @@ def test_nothing_but_damage(tmp_path):
     examples = [_example(i) | {"image": b"no image"} for i in range(3)]
     source = _write(tmp_path / "data", examples)
     with pytest.raises(UserError, match="3 records one after the other are corrupt"):
-        _take(_loader(source, batch_size=2, skip_corrupt=True), 1)
+        _take(_batches(source, batch_size=2, skip_corrupt=True), 1)
 
 
 def test_bad_requests(source):
     with pytest.raises(UserError, match=r"23 records are fewer than config\.batch_size=24; .*--config\.batch_size=16"):
-        _loader(source, batch_size=12, shard_count=2)
+        _batches(source, batch_size=12, shard_count=2)
     with pytest.raises(UserError, match="no field 'age'; it has identity, image, name, pose"):
-        _loader(source, fields=("image", "age"))
+        _batches(source, fields=("image", "age"))
     with pytest.raises(UserError, match="field 'name' is no array of fixed shape"):
-        _loader(source, fields=("image", "name"))
+        _batches(source, fields=("image", "name"))
 
 
 def test_evaluation_covers_all_records_once_in_order(source):
-    batches = list(pipeline.evaluation_batches(source, batch_size=5, image_size=16, fields=("image", "identity")))
+    batches = _evaluation(source)
     assert [batch["mask"].sum() for batch in batches] == [5, 5, 5, 5, 3]
     mask = np.concatenate([batch["mask"] for batch in batches])
     assert list(_identities(batches)[mask]) == list(range(NUM_RECORDS))
@@ -257,12 +265,7 @@ def test_evaluation_covers_all_records_once_in_order(source):
         expected = (5 * batch["identity"] + 20) * batch["mask"]
         assert np.abs(batch["image"].astype(int) - expected[:, None, None, None]).max() <= 2
     shares = [
-        list(
-            pipeline.evaluation_batches(
-                source, batch_size=3, image_size=16, fields=("identity",), shard_index=host, shard_count=2
-            )
-        )
-        for host in range(2)
+        _evaluation(source, batch_size=3, fields=("identity",), shard_index=host, shard_count=2) for host in range(2)
     ]
     assert len(shares[0]) == len(shares[1]) == 4
     together = [
@@ -273,18 +276,12 @@ def test_evaluation_covers_all_records_once_in_order(source):
 
 def test_evaluation_of_damaged_records(damaged):
     bad = _bad(damaged)
-    options = {"batch_size": 5, "image_size": 16, "fields": ("image", "identity")}
     with pytest.raises(CorruptRecord, match="record"):
-        list(pipeline.evaluation_batches(damaged, **options))
-    batches = list(pipeline.evaluation_batches(damaged, skip_corrupt=True, **options))
+        _evaluation(damaged)
+    batches = _evaluation(damaged, skip_corrupt=True)
     mask = np.concatenate([batch["mask"] for batch in batches])[:NUM_RECORDS]
     assert list(np.flatnonzero(~mask)) == bad
     assert sum(batch["skipped"].sum() for batch in batches) == len(bad)
-
-
-def _assert_on_device(ours, theirs):
-    """`skipped` stays on the host."""
-    _assert_equal(jax.device_get(ours), [{k: v for k, v in batch.items() if k != "skipped"} for batch in theirs])
 
 
 @pytest.fixture
@@ -294,37 +291,26 @@ def sharding():
 
 
 def test_prefetched_batches_are_global_arrays_and_the_state_is_of_the_consumed(source, sharding):
-    expected = _take(_loader(source), 8)
-    batches = pipeline.DevicePrefetch(_loader(source), sharding)
+    expected = _take(_batches(source), 8)
+    batches = _batches(source, sharding)
     for step in range(4):
         batch = next(batches)
         assert isinstance(batch["image"], jax.Array) and batch["image"].sharding == sharding
-        _assert_on_device([batch], expected[step : step + 1])
+        _assert_equal([batch], expected[step : step + 1])
         assert batches.get_state()["num_batches"] == step + 1
     state = batches.get_state()
     batches.close()
-    resumed = pipeline.DevicePrefetch(_loader(source), sharding)
+    resumed = _batches(source, sharding)
     next(resumed)
     resumed.set_state(state)
-    _assert_on_device(list(itertools.islice(resumed, 4)), expected[4:])
+    _assert_equal(list(itertools.islice(resumed, 4)), expected[4:])
     resumed.close()
-
-
-def test_prefetch_counts_the_skipped_of_the_batches_handed_out(damaged, sharding):
-    options = {"batch_size": 1, "skip_corrupt": True}
-    skipped = [int(batch["skipped"].sum()) for batch in _take(_loader(damaged, **options), NUM_RECORDS)]
-    batches = pipeline.DevicePrefetch(_loader(damaged, **options), sharding)
-    for total in np.cumsum(skipped):
-        assert "skipped" not in next(batches)
-        assert batches.num_skipped == total
-    assert total > 0
-    batches.close()
 
 
 def test_prefetch_raises_the_error_after_the_good_batches(damaged, sharding):
     bad = _bad(damaged)
     good = next(k for k, i in enumerate(_order(damaged, NUM_RECORDS)) if i in bad)
-    batches = pipeline.DevicePrefetch(_loader(damaged, batch_size=1), sharding)
+    batches = _batches(damaged, sharding, batch_size=1)
     assert len(list(itertools.islice(batches, good))) == good
     with pytest.raises(CorruptRecord, match="record"):
         next(batches)
@@ -335,15 +321,15 @@ def test_orbax_saves_and_restores_the_iterator(source, sharding, tmp_path):
     import grain
     import orbax.checkpoint as ocp
 
-    expected = _take(_loader(source), 5)
-    batches = pipeline.DevicePrefetch(_loader(source), sharding)
+    expected = _take(_batches(source), 5)
+    batches = _batches(source, sharding)
     for _ in range(3):
         next(batches)
     with ocp.CheckpointManager(tmp_path / "checkpoints") as manager:
         manager.save(3, args=ocp.args.Composite(data=grain.checkpoint.CheckpointSave(batches)))
         manager.wait_until_finished()
         batches.close()
-        restored = pipeline.DevicePrefetch(_loader(source), sharding)
+        restored = _batches(source, sharding)
         manager.restore(3, args=ocp.args.Composite(data=grain.checkpoint.CheckpointRestore(restored)))
-    _assert_on_device([next(restored) for _ in range(2)], expected[3:])
+    _assert_equal([next(restored) for _ in range(2)], expected[3:])
     restored.close()

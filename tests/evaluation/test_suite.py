@@ -218,7 +218,7 @@ def test_records_on_disk(faces, tmp_path):
 
     def batches(folder, split, fields):
         source = records.open_split(folder, split)
-        return pipeline.evaluation_batches(source, batch_size=BATCH, image_size=SIZE, fields=("image", *fields))
+        return pipeline.evaluation_batches(source, pipeline.Reading(BATCH, SIZE, ("image", *fields)))
 
     config = everything()
     evaluations = parse({name: config[name] for name in ("identity", "attributes", "pose")})
