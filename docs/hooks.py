@@ -46,4 +46,5 @@ def function_lines(path: pathlib.Path, name: list[str]) -> tuple[list[str], int]
     head, body = lines[node.lineno - 1 : node.body[0].lineno - 1], lines[node.body[0].lineno - 1 : node.end_lineno]
     if ast.get_docstring(node):
         body = lines[node.body[0].end_lineno : node.end_lineno]
+        body = body[bool(body and not body[0].strip()) :]
     return [*head, *body], node.lineno
