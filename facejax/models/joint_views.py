@@ -10,7 +10,7 @@ import inspect
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, ArrayLike, Shaped
 
 
 def apply_to_views(network: nn.Module, variables, *views: jax.Array, **options):
@@ -33,12 +33,14 @@ def apply_to_views(network: nn.Module, variables, *views: jax.Array, **options):
     return (apart, *moved) if moved else apart
 
 
-def side_by_side(views: Shaped[Array, " V N *rest"]) -> Shaped[Array, " V*N *rest"]:
+def side_by_side(views: Shaped[ArrayLike, " V N *rest"]) -> Shaped[Array, " V*N *rest"]:
     """Views [V, N, ...] as one batch [N V, ...], with those of an image together and therefore on the same device."""
     return jnp.swapaxes(views, 0, 1).reshape(-1, *views.shape[2:])
 
 
-def views_apart(x: Shaped[Array, " M *rest"], num_views: int = 2) -> list[Shaped[Array, " M//{num_views} *rest"]]:
+def views_apart(
+    x: Shaped[ArrayLike, " M *rest"], num_views: int = 2
+) -> list[Shaped[ArrayLike, " M//{num_views} *rest"]]:
     """The results [N, ...] of each of V views, from [N V, ...] as ordered by `side_by_side`."""
     x = x.reshape(-1, num_views, *x.shape[1:])
     return [x[:, view] for view in range(num_views)]
