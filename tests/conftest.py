@@ -1,4 +1,4 @@
-"""Shared by all tests: the golden vectors, a bucket, and a compilation cache so that a second run is quick."""
+"""Shared by all tests: golden vectors, a bucket, shape checks, and a compilation cache for quick second runs."""
 
 import logging
 import os
@@ -34,18 +34,18 @@ def pytest_addoption(parser):
 
 
 def pytest_xdist_auto_num_workers():
-    """One process more than there are cores: tests that start programs wait for them now and then."""
+    """One more process than cores, because tests that start programs wait for them."""
     return processors.count() + 1
 
 
 def pytest_collection_modifyitems(items):
-    """Slow files come first, so that at the end no process waits long for another."""
+    """Runs slow files first, so no process waits long for another at the end."""
     items.sort(key=lambda item: item.path.name not in SLOW)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
-    """Says with a failure how its random inputs can be had again."""
+    """Adds to a failure how to repeat its random inputs."""
     report = yield
     if report.failed:
         file, seed = item.nodeid.partition("::")[0], item.config.getoption("randomly_seed")
@@ -55,7 +55,7 @@ def pytest_runtest_makereport(item):
 
 @pytest.fixture(autouse=True)
 def log_level():
-    """What a test finds logged does not depend on the commands that ran in its process: they set a level for good."""
+    """Resets the log level, which commands set for the whole process."""
     logging.getLogger("absl").setLevel(logging.NOTSET)
 
 
@@ -73,7 +73,7 @@ def goldens(request):
 
 @pytest.fixture(scope="session")
 def served_bucket():
-    """One for all tests: the clients of file systems are cached, and with them where they find it."""
+    """One for all tests, because the clients of file systems are cached with its address."""
     bucket = FakeBucket()
     with bucket.served() as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
@@ -90,11 +90,11 @@ def bucket(served_bucket):
 
 @pytest.fixture(scope="module")
 def quick_compilation():
-    """A module's compilation without LLVM's optimisation, which takes longer than what a tiny test then runs.
+    """Compiles a module's tests without LLVM's optimisation, which takes longer than tiny tests then run.
 
-    For modules that compare no numbers closely: sums are then accumulated in another order, and less exactly.
+    For modules that do not compare numbers closely: sums are then accumulated in another order, and less exactly.
     """
-    import jax  # not before the cache is set
+    import jax  # after the cache is set
 
     before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)

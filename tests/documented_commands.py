@@ -1,4 +1,4 @@
-"""The commands that README.md, docs/ and the docstrings of experiments/ show, as they stand there."""
+"""The commands in README.md, docs/ and the docstrings of experiments/, word for word."""
 
 import ast
 import pathlib
@@ -10,7 +10,7 @@ COMMAND = re.compile(r"(python|pip|pytest)(\s|$)")
 
 
 def of_page(page: str) -> list[str]:
-    """Commands of fenced blocks and of inline code, in their order; what `&&` joins is taken apart."""
+    """Commands of fenced blocks and of inline code, in order, split at `&&`."""
     text = (ROOT / page).read_text()
     found = []
     for language, block, inline in re.findall(r"^```(\w*)\n(.*?)^```$|`([^`\n]+)`", text, re.DOTALL | re.MULTILINE):

