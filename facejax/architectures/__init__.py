@@ -17,4 +17,4 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "vit": ViT,
 }
 
-__all__ = ["ARCHITECTURES", "Architecture"]
+__all__ = ["ARCHITECTURES", "Architecture", "PCLBranches", "PartFViT", "PooledResNet", "ViT"]

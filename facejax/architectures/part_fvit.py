@@ -70,7 +70,7 @@ class PartFViT(Architecture):
         """The class token; the points, flattened."""
         features = {"embedding": self.network.apply(variables, images, False)}
         if "landmarks" in self.kinds:
-            features["landmarks"] = self.landmarks(variables, images).reshape(len(images), -1)
+            features["landmarks"] = self.landmarks(variables, images).reshape(images.shape[0], -1)
         return {kind: features[kind] for kind in self.kinds}
 
     def landmarks(self, variables, images: Float[ArrayLike, "N S S 3"]) -> Float[Array, "N {self.num_points} 2"]:

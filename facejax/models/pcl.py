@@ -132,7 +132,7 @@ class Branch(nn.Module):
         """[B, h, w, C] -> float32 [B, h w C]."""
         for name in ("conv1", "conv2"):
             grid = ConvLeaky(grid.shape[-1], dtype=self.dtype, name=name)(grid)
-        return grid.reshape(len(grid), -1).astype(wide(self.dtype))
+        return grid.reshape(grid.shape[0], -1).astype(wide(self.dtype))
 
 
 class Projection(nn.Module):
@@ -222,7 +222,7 @@ class PCLNetwork(nn.Module):
         `branches`.
         """
         grid = self.trunk(images)
-        features = {"trunk": grid.reshape(len(grid), -1).astype(wide(self.dtype))}
+        features = {"trunk": grid.reshape(grid.shape[0], -1).astype(wide(self.dtype))}
         heads = {"face": self.face_branch, "pose": self.pose_branch}
         return features | {branch: heads[branch](grid) for branch in branches}
 

@@ -97,10 +97,10 @@ class VisionTransformer(nn.Module):
             dtype=self.dtype,
             name="patch_embedding",
         )(images.astype(self.dtype))
-        tokens = tokens.reshape(len(images), -1, self.width)
+        tokens = tokens.reshape(images.shape[0], -1, self.width)
         class_token = self.param("class_token", zeros, (1, 1, self.width)).astype(self.dtype)
         positions = self.param("positions", zeros, (1, self.grid**2 + 1, self.width)).astype(self.dtype)
-        x = jnp.concatenate([jnp.broadcast_to(class_token, (len(images), 1, self.width)), tokens], 1) + positions
+        x = jnp.concatenate([jnp.broadcast_to(class_token, (images.shape[0], 1, self.width)), tokens], 1) + positions
         if variant.input_norm:
             x = self._norm("input_norm", self.dtype)(x)
         for index in range(self.depth):
