@@ -148,7 +148,7 @@ def faces_to_draw(source: RecordSource, size: int, *, skip_corrupt: bool = False
                 faces.append(images.squash(image, size))
                 break
     if not faces:
-        raise UserError(f"{source}: not one record can be read; copy or convert the data again")
+        raise UserError(f"{source}: no record can be read; copy or convert the data again")
     return np.stack(faces)
 
 
