@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
@@ -73,7 +74,7 @@ class Encoder:
         """An encoder with random weights; `name` is a key of `facejax.architectures.ARCHITECTURES`."""
         architecture = _architecture(name, settings, "settings")
         shape = (1, preprocessing.size, preprocessing.size, 3)
-        variables = jax.jit(lambda key: architecture.init(key, np.zeros(shape, np.float32)))(jax.random.key(seed))
+        variables = jax.jit(lambda key: architecture.init(key, jnp.zeros(shape)))(jax.random.key(seed))
         return cls.create(architecture, variables, preprocessing, {"method": "random"})
 
     # --- Features

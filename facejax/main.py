@@ -30,6 +30,7 @@ flags.DEFINE_bool(
     True,
     "reuse compiled programs, from JAX_COMPILATION_CACHE_DIR or your cache folder",
 )
+flags.DEFINE_bool("report", True, "write WORKDIR/report.html at the end, as python -m facejax.report does")
 flags.DEFINE_bool("log_all_metrics", False, "log all metrics of a step, not only to TensorBoard")
 FLAGS = flags.FLAGS
 
@@ -80,7 +81,7 @@ def run(_) -> None:
     if FLAGS.log_all_metrics:
         logging.set_verbosity(logging.DEBUG)
     with phase("Importing JAX"):  # late, so a mistyped flag is reported without waiting for it
-        from facejax import cluster, compilation_cache, train
+        from facejax import cluster, compilation_cache, report, train
         from facejax.data.tfrecord import CorruptRecord
 
     compilation_cache.enable(FLAGS.compilation_cache)
@@ -89,6 +90,8 @@ def run(_) -> None:
         train.train(FLAGS.config, FLAGS.workdir)
     except CorruptRecord as error:
         raise UserError(f"{error}; --config.data.skip_corrupt=True skips damaged records") from error
+    if FLAGS.report:
+        report.write_after_run(FLAGS.workdir)
 
 
 def main() -> None:

@@ -56,10 +56,11 @@ class Unrun:
     reason: str
 
 
-def trained(workdir: str, picture: str, *says: str) -> Run:
-    """A run of facejax.main, which leaves its results and pictures."""
-    files = ("results.json", "config.json", "evaluations/step_00000000.json", f"pictures/step_00000000_{picture}.png")
-    return Run(tuple(f"{workdir}/{file}" for file in files), says)
+def trained(workdir: str, picture: str, *says: str, report: bool = False) -> Run:
+    """A run of facejax.main, which leaves its results and pictures, and its report unless that is left out."""
+    files = ["results.json", "config.json", "evaluations/step_00000000.json", f"pictures/step_00000000_{picture}.png"]
+    files += ["report.html"] * report
+    return Run(tuple(f"{workdir}/{file}" for file in files), says, append="" if report else "--noreport")
 
 
 REPEATED = Unrun("is also on another page, where it is run")
@@ -115,6 +116,8 @@ README = {
         "identity/pooled/top1_accuracy",
         "attributes/pooled/mean_accuracy",
         "pose/pooled/mae",
+        "workdirs/demo/report.html",
+        report=True,
     ),
     EMBED: Run(("photos.npz",), (f"{PEOPLE * PHOTOS} images",)),
     "pip install -e '.[test]'": INSTALLS,
@@ -229,6 +232,11 @@ PAGES = {
     "docs/methods/lafs.md": LAFS,
     "docs/paths.md": {"pip install -e '.[gs]'": INSTALLS, "pip install -e '.[s3]'": INSTALLS},
     "docs/pcl_step.md": PCL_STEP,
+    "docs/report.md": {
+        "python -m facejax.report workdirs/demo": Run(("workdirs/demo/report.html",)),
+        "python -m facejax.report workdirs/demo workdirs/lafs --out=comparison.html": Run(("comparison.html",)),
+        "pip install -e '.[browser]'": INSTALLS,
+    },
     "docs/training.md": TRAINING,
 }
 

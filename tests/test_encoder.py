@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny_experiment
 from flax import traverse_util
-from random_inputs import generator
+from random_inputs import generator, random_like
 
 import facejax
 from facejax import checkpoints, embedding, methods, reporting
@@ -35,12 +35,6 @@ class Position:
 
     def get_state(self):
         return {"num_batches": 0}
-
-
-def random_like(shapes):
-    """Variances and scales, which are vectors, are positive."""
-    rng = generator()
-    return jax.tree.map(lambda x: rng.uniform(0 if x.ndim < 2 else -0.5, 0.5, x.shape).astype(x.dtype), shapes)
 
 
 def begin_run(workdir, name, steps=(3,)):

@@ -33,18 +33,18 @@ def program(tmp_path_factory):
 def finished(program, tmp_path_factory):
     """A run that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
-    return workdir, *program.finish(workdir)
+    return workdir, *program.finish(workdir, flags=("--report",))
 
 
 def test_run_ends_with_the_table_and_leaves_its_record(finished):
     workdir, stdout, stderr = finished
     assert re.search(r"metric +untrained +trained +gain +better", stdout)
-    for name in ("results.json", "pictures", "tensorboard"):
+    for name in ("results.json", "pictures", "tensorboard", "report.html"):
         assert str(workdir / name) in stdout
     results = json.loads((workdir / "results.json").read_text())
     assert results["steps"] == STEPS
     assert results["untrained"].keys() == results["trained"].keys() == {"identity/pooled/knn_accuracy"}
-    for name in ("config.json", "versions.json", "parameters.txt", "tensorboard", "encoder"):
+    for name in ("config.json", "versions.json", "parameters.txt", "tensorboard", "encoder", "report.html"):
         assert (workdir / name).exists()
     card = json.loads((workdir / "encoder" / "facejax.json").read_text())["card"]
     assert (card["steps"], card["metrics"]) == (STEPS, results["trained"])
@@ -60,7 +60,7 @@ def test_run_ends_with_the_table_and_leaves_its_record(finished):
 def test_run_that_is_complete_says_the_same_again(finished, program):
     workdir, stdout, _ = finished
     again, _ = program.finish(workdir)
-    assert again == stdout
+    assert stdout == f"{again}report    {workdir / 'report.html'}\n"
 
 
 def test_killed_at_three_random_moments_ends_with_the_same_bits(finished, program, tmp_path):
@@ -205,7 +205,8 @@ def test_loss_that_is_not_finite_stops_the_run(program, tmp_path):
 
 
 def test_help_shows_an_example_first_and_is_no_failure():
-    commands = ["facejax.main", "experiments.lafs_chain", "data_prep.synthetic_faces", "data_prep.browse"]
+    commands = ["facejax.main", "facejax.report", "experiments.lafs_chain"]
+    commands += ["data_prep.synthetic_faces", "data_prep.browse"]
     helping = [  # all at once: most of their time they import
         subprocess.Popen([sys.executable, "-m", name, "--help"], cwd=ROOT, text=True, stdout=subprocess.PIPE)
         for name in commands

@@ -40,7 +40,7 @@ class Program:
             **environment,
         }
         command = [sys.executable, "-m", "facejax.main", f"--config={self.config}", f"--workdir={workdir}"]
-        command += [*flags, *(f"--config.{override}" for override in overrides)]
+        command += ["--noreport", *flags, *(f"--config.{override}" for override in overrides)]
         return subprocess.Popen(
             command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )

@@ -9,8 +9,10 @@ header once, and cached in a file `.NAME.index` next to `NAME`.
 """
 
 import contextlib
+import itertools
 import os
 import struct
+from collections.abc import Iterator
 
 import fsspec
 import google_crc32c
@@ -112,6 +114,20 @@ def index(path: epath.PathLike) -> tuple[np.ndarray, str]:
         with contextlib.suppress(UserError, OSError):  # not writable: the index stays in memory
             files.write_atomically(_index_path(path), expected + boundaries.tobytes())
     return boundaries, fault
+
+
+def intact_records(path: epath.PathLike) -> Iterator[bytes]:
+    """The records of a file in their order, up to the first that is cut off or damaged; leaves no index behind.
+
+    For files that are still being written, such as TensorBoard's.
+    """
+    path, file = epath.Path(path), RandomAccessFile(path)
+    boundaries, _ = _walk(file, path.stat().length, _WINDOW_AT_URL if paths.is_url(path) else _WINDOW)
+    for start, end in itertools.pairwise(boundaries):
+        try:
+            yield read_record(file, start, end, str(path))
+        except CorruptRecord:
+            return
 
 
 def upload(source: epath.PathLike, target: epath.Path) -> None:

@@ -7,6 +7,8 @@ from facejax.evaluation.protocols import higher_is_better
 
 EXPLANATION = "gain: trained - untrained, or the reverse where lower is better (mae, nme, failure_rate); + is better"
 
+NOTHING = "Nothing was evaluated: the images lack the labels that config.evaluations asks for, or have too few."
+
 
 class Row(NamedTuple):
     """One metric of two encoders."""
@@ -28,21 +30,27 @@ def compare(untrained: Mapping[str, float], trained: Mapping[str, float]) -> lis
     return rows
 
 
+def format_number(metric: str, value: float | None, sign: str = "") -> str:
+    """Degrees and the like with 2 decimals, fractions with 4; "-" for None. `sign="+"` writes the sign always.
+
+    Example:
+      >>> format_number("pose/mae_yaw", 8.123), format_number("identity/top1_accuracy", 0.25, "+")
+      ('8.12', '+0.2500')
+    """
+    if value is None:
+        return "-"
+    return f"{value:{sign}.{2 if metric.rsplit('/', 1)[-1].startswith('mae') else 4}f}"
+
+
 def format_table(rows: list[Row]) -> str:
-    """Plain text in aligned columns, with an explanation; errors with 2 decimals, fractions with 4."""
+    """Plain text in aligned columns, with an explanation."""
     if not rows:
-        return "Nothing was evaluated: the images lack the labels that config.evaluations asks for, or have too few."
-
-    def number(metric, value, sign=""):
-        if value is None:
-            return "-"
-        return f"{value:{sign}.{2 if metric.rsplit('/', 1)[-1].startswith('mae') else 4}f}"
-
+        return NOTHING
     cells = [("metric", "untrained", "trained", "gain", "better")]
     for row in rows:
-        gain = number(row.metric, row.gain, "+")
         verdict = {True: "yes", False: "no", None: "-"}[row.better]
-        cells.append((row.metric, number(row.metric, row.untrained), number(row.metric, row.trained), gain, verdict))
+        values = format_number(row.metric, row.untrained), format_number(row.metric, row.trained)
+        cells.append((row.metric, *values, format_number(row.metric, row.gain, "+"), verdict))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])

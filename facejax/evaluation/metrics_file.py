@@ -1,6 +1,7 @@
 """The metrics of one step of a run, stored in `workdir/evaluations`."""
 
 import json
+from typing import Any
 
 from absl import logging
 from etils import epath
@@ -19,7 +20,12 @@ def read(file: epath.Path) -> dict[str, float] | None:
         metrics = json.loads(file.read_text())
     except (ValueError, RecursionError):
         metrics = None
-    if isinstance(metrics, dict) and all(isinstance(value, float) for value in metrics.values()):
+    if are_metrics(metrics):
         return metrics
     logging.warning("%s is damaged or not of an evaluation: the step is evaluated again", file)
     return None
+
+
+def are_metrics(content: Any) -> bool:
+    """Whether what JSON held is the metrics of an encoder."""
+    return isinstance(content, dict) and all(isinstance(value, float) for value in content.values())

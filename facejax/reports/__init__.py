@@ -1,0 +1,1 @@
+"""The page of a report, part by part; `facejax.report` puts it together."""

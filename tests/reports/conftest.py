@@ -1,0 +1,12 @@
+"""Networks of which little is left to compile."""
+
+import pytest
+import tiny_experiment
+
+
+@pytest.fixture(scope="module")
+def short_networks():
+    """For the whole of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_experiment.shorten_networks(patch)
+        yield
