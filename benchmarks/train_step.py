@@ -1,6 +1,6 @@
 """How long a train step takes, and how much of it is spent waiting for data.
 
-    python benchmarks/train_step.py --config=experiments/fra_r50.py:demo [--config.batch_size=N] [--steps=30]
+    python -m benchmarks.train_step --config=experiments/fra_r50.py:demo [--config.batch_size=N] [--steps=30]
 
 Prints compile time apart, then seconds a step and images a second twice: with one batch that stays on the device (what
 the device can do) and fed by the input pipeline; their ratio is what the pipeline costs.

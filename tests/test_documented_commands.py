@@ -154,7 +154,7 @@ LAFS = {
     ),
 }
 BENCHMARKS = {
-    "python benchmarks/train_step.py --config=experiments/fra_r50.py:demo": Run((), ("images",), append="--steps=2"),
+    "python -m benchmarks.train_step --config=experiments/fra_r50.py:demo": Run((), ("images",), append="--steps=2"),
     "python -m benchmarks.losses": Run((), ("mixed_info_nce",), append="--features=16 --classes=100"),
     "python -m benchmarks.views": Run((), ("fra_r50:demo",)),
     "python -m benchmarks.input_pipeline": Run((), ("TFRecord",), append="--images=64 --repeats=1"),
