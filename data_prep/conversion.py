@@ -393,16 +393,21 @@ def _work_folder(out: epath.Path) -> Iterator[Path]:
 
 
 def _change(dataset: Dataset, args: argparse.Namespace) -> pictures.Change:
-    crop, align = getattr(args, "crop", None), getattr(args, "align", False)
-    if crop is not None and align:
-        raise UserError("--crop and --align exclude each other: alignment crops the face")
+    crop, square = getattr(args, "crop", None), getattr(args, "square", None)
+    align = getattr(args, "align", False)
+    cuts = {"--crop": crop is not None, "--square": square is not None, "--align": align}
+    if sum(cuts.values()) > 1:
+        one, other = [name for name, given in cuts.items() if given][:2]
+        raise UserError(f"{one} and {other} cannot both be: each crops the face")
     if crop is not None and crop < 0 and not dataset.finds_faces:
         raise UserError(f"--crop={crop}: the margin must not be negative")
+    if square is not None and not square > 0:
+        raise UserError(f"--square={square:g}: must be above 0")
     if args.size < 0:
         raise UserError(f"--size={args.size}: must be a number of pixels")
     if not args.shard_mb > 0:
         raise UserError(f"--shard_mb={args.shard_mb:g}: must be above 0")
-    cut = dict(square=crop, smooth=True) if dataset.finds_faces else dict(crop=crop)
+    cut = dict(square=crop, smooth=True) if dataset.finds_faces else dict(crop=crop, square=square)
     return pictures.Change(**cut, align=align, size=args.size, lossless=args.lossless, verify=args.verify)
 
 
@@ -508,6 +513,12 @@ def parser(dataset: Dataset) -> argparse.ArgumentParser:
     if dataset.has_box:
         result.add_argument(
             "--crop", type=float, metavar="MARGIN", help="cut to the face's box and this fraction of its size around it"
+        )
+        result.add_argument(
+            "--square",
+            type=float,
+            metavar="FACTOR",
+            help="cut to a square around the box, FACTOR times its longer side",
         )
     if dataset.finds_faces:
         face_detection.add_arguments(result)

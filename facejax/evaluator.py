@@ -1,5 +1,6 @@
 """What the encoder is worth at a step of a run: metrics, and pictures of what it sees."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 
@@ -9,7 +10,7 @@ from absl import logging
 from etils import epath
 
 from facejax import sharding
-from facejax.data import images, pipeline, records
+from facejax.data import pipeline, records
 from facejax.data.records import RecordSource
 from facejax.data.tfrecord import CorruptRecord
 from facejax.encoder import Encoder
@@ -18,6 +19,7 @@ from facejax.evaluation import disentanglement, metrics_file, suite
 from facejax.files import write_json
 from facejax.methods import Method
 from facejax.pictures import legible, sheet
+from facejax.preprocessing import Preprocessing
 from facejax.processes import rows_of_all
 from facejax.progress import phase
 from facejax.reporting import Reporter
@@ -30,7 +32,7 @@ class Evaluator:
     """Evaluates a step once, and finds it in `workdir/evaluations` from then on.
 
     Args:
-      method: what is evaluated; of its config `method`, `batch_size`, `image_size` and `data.skip_corrupt` are read.
+      method: what is evaluated; of its config `method`, `batch_size` and `data.skip_corrupt` are read.
       mesh: the devices.
       evaluations: by name.
       splits: (folder, split) -> the records of every split that the evaluations name.
@@ -54,7 +56,7 @@ class Evaluator:
         self._reporter, self._workdir = reporter, epath.Path(workdir)
         self._whole, self._split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
         self._compiled = False
-        self._faces = faces_to_draw(drawn, config.image_size, skip_corrupt=config.data.skip_corrupt)
+        self._faces = faces_to_draw(drawn, method.preprocessing, skip_corrupt=config.data.skip_corrupt)
 
     def cached(self, step: int) -> dict[str, float] | None:
         """The metrics of a step that was evaluated before, or None."""
@@ -68,7 +70,13 @@ class Evaluator:
         logging.info("Evaluating the encoder of step %d", step)
         encoder = Encoder.of_method(self._method, state)
         encode = self._compile(encoder)
-        metrics = suite.evaluate(encode, self._evaluations, self._batches)
+        metrics = suite.evaluate(
+            encode,
+            self._evaluations,
+            self._batches,
+            draw=functools.partial(self._reporter.picture, step),
+            locate=encoder.preprocessing.locate,
+        )
         metrics |= disentanglement.advantages(metrics)
         self._reporter.scalars(step, metrics)
         with phase("Drawing pictures"):
@@ -96,13 +104,13 @@ class Evaluator:
         """Each process decodes its share of the images, and gets the labels of all."""
         reading = pipeline.Reading(
             batch_size=self._config.batch_size // jax.process_count(),
-            image_size=self._config.image_size,
+            image_size=self._method.preprocessing.size,
             fields=("image", *fields),
             skip_corrupt=self._config.data.skip_corrupt,
             shard_index=jax.process_index(),
             shard_count=jax.process_count(),
         )
-        for batch in pipeline.evaluation_batches(self._splits[folder, split], reading):
+        for batch in pipeline.evaluation_batches(self._splits[folder, split], reading, self._method.preprocessing):
             yield {key: rows if key == "image" else rows_of_all(rows) for key, rows in batch.items()}
 
     def _draw(self, step, encoder):
@@ -124,12 +132,12 @@ class Evaluator:
             self._reporter.picture(step, name, picture)
 
 
-def faces_to_draw(source: RecordSource, size: int, *, skip_corrupt: bool = False) -> np.ndarray:
-    """A few images from all over the records, always the same, squashed to uint8 [N, size, size, 3].
+def faces_to_draw(source: RecordSource, preprocessing: Preprocessing, *, skip_corrupt: bool = False) -> np.ndarray:
+    """A few images from all over the records, always the same, as the encoder gets them: uint8 [N, S, S, 3].
 
     Args:
       source: the records.
-      size: of the squares.
+      preprocessing: the encoder's.
       skip_corrupt: take the next record in the place of one that cannot be read.
 
     Raises:
@@ -145,7 +153,7 @@ def faces_to_draw(source: RecordSource, size: int, *, skip_corrupt: bool = False
                 if not skip_corrupt:
                     raise
             else:
-                faces.append(images.squash(image, size))
+                faces.append(preprocessing.fit_to_square(image))
                 break
     if not faces:
         raise UserError(f"{source}: no record can be read; copy or convert the data again")

@@ -64,6 +64,27 @@ class Preprocessing:
         top, left = round((height - self.size) / 2), round((width - self.size) / 2)
         return self._resize(image, height, width)[top : top + self.size, left : left + self.size]
 
+    def locate(self, points: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Where points of squares are in the images that `fit_to_square` made them of.
+
+        Args:
+          points: (x, y) in pixels from the middle of the first one, [N, P, 2].
+          sizes: height and width of the images, [N, 2].
+
+        Returns:
+          float64 [N, P, 2], in pixels of the images.
+        """
+        sizes = np.asarray(sizes)
+        resized, start = np.full(sizes.shape, self.size), 0
+        if self.fit == "crop":
+            whole = (sizes == self.size).all(1, keepdims=True)
+            shorter = round(self.size / self.crop_fraction)
+            resized = np.where(whole, self.size, (shorter / sizes.min(1, keepdims=True) * sizes).astype(int))
+            resized = np.where(~whole & (sizes == sizes.min(1, keepdims=True)), shorter, resized)
+            start = np.round((resized - self.size) / 2)[:, None, ::-1]
+        scale = (sizes / resized)[:, None, ::-1]
+        return (np.asarray(points, np.float64) + start + 0.5) * scale - 0.5
+
     def _resize(self, image, height, width):
         if self.interpolation != "area":
             return np.asarray(Image.fromarray(image).resize((width, height), FILTERS[self.interpolation]))

@@ -130,7 +130,7 @@ def train(config, workdir) -> dict:
             best.offer(total_steps, trained, state, batches)
             card = workdir_encoder.card_of_run(config, total_steps, trained, untrained)
             Encoder.of_method(method, state, card).save(workdir / workdir_encoder.FOLDER, replace=True)
-        return write_results(config, workdir, total_steps, untrained, trained)
+        return write_results(config, workdir, total_steps, untrained, trained, best.found)
 
 
 def prepare_state(config, method, mesh, batch):
@@ -169,8 +169,11 @@ def compile_step(method, mesh, batch, abstract_state):
             return lowered.compile()
 
 
-def write_results(config, workdir, steps: int, untrained, trained) -> dict:
-    """Writes results.json and prints the table, on process 0; returns what the file holds."""
+def write_results(config, workdir, steps: int, untrained, trained, best=None) -> dict:
+    """Writes results.json and prints the table, on process 0; returns what the file holds.
+
+    The table is of the last step; `best`, step and metrics of the best state that was kept, is told next to it.
+    """
     rows = comparison.compare(untrained, trained)
     results = {
         "method": config.method,
@@ -179,7 +182,12 @@ def write_results(config, workdir, steps: int, untrained, trained) -> dict:
         "trained": trained,
         "comparison": [row._asdict() for row in rows],
     }
+    told = [comparison.format_table(rows)]
+    if best:
+        results["best"] = best
+        values = ", ".join(f"{name} {best['metrics'][name]:.4f}" for name in config.checkpoint.best)
+        told.append(f"The best of the evaluated states is that of step {best['step']}: {values}; it is in best/.")
     if jax.process_index() == 0:
         write_json(workdir / "results.json", results)
-        print(comparison.format_table(rows), reporting.where_to_look(workdir), sep="\n\n", flush=True)
+        print(*told, reporting.where_to_look(workdir), sep="\n\n", flush=True)
     return results

@@ -3,11 +3,12 @@
 import importlib.util
 
 import jax
+import numpy as np
 from absl import logging
 from etils import epath
 
 from facejax import paths, sharding
-from facejax.data import embedded, few_shot, hierarchy, labels, pipeline, records
+from facejax.data import balanced, embedded, few_shot, hierarchy, labels, pipeline, records
 from facejax.errors import UserError
 
 # Data sets of the experiments whose converter has another name than their folder.
@@ -81,7 +82,7 @@ def check_fields(evaluations, splits) -> None:
     for name, evaluation in evaluations.items():
         for split, fields in evaluation.splits().items():
             there = splits[evaluation.data, split]
-            missing = sorted(fields - there.features.keys())
+            missing = sorted(fields - there.features.keys() - {pipeline.FULL_SIZE})
             if missing and not (evaluation.optional and evaluation.label in missing):
                 raise UserError(
                     f"config.evaluations.{name}: {there} has no field '{missing[0]}'; it has: "
@@ -106,9 +107,14 @@ def training_records(config, source, method):
     Raises:
       UserError: they lack a field, are too few for a batch, or have labels that are no classes of the method.
     """
-    abstract_batch(config, method, source)
+    method.check_batch(abstract_batch(config, method, source))
     source = chosen_records(config, source)
-    check_labels(source, method.num_classes, skip_corrupt=config.data.skip_corrupt)
+    check_labels(
+        source,
+        method.num_classes,
+        needs_every_class=method.needs_every_class,
+        skip_corrupt=config.data.skip_corrupt,
+    )
     return source, training_order(config, source, method.streams)
 
 
@@ -132,41 +138,51 @@ def chosen_records(config, source) -> records.RecordSource | few_shot.Subset:
     return few_shot.select(source, data.fraction, seed=config.seed) if data.get("fraction", 1.0) < 1 else source
 
 
-def check_labels(source, num_classes, *, skip_corrupt: bool) -> None:
+def check_labels(source, num_classes, *, needs_every_class: bool = False, skip_corrupt: bool) -> None:
     """Compares the labels of the training split with the classes of the method.
 
     Args:
       source: the training split.
       num_classes: a method's: field -> number of classes.
+      needs_every_class: a class without images is an error.
       skip_corrupt: pass over records that cannot be read.
 
     Raises:
-      UserError: a label is no class.
+      UserError: a label is no class, or a class has no images where each needs some.
     """
     for field, count in num_classes.items():
-        if isinstance(source, few_shot.Subset):
-            lowest, highest = 0, source.num_classes - 1
-        else:
-            _, (column,) = labels.read(source, (field,), key="config.data.label", skip_corrupt=skip_corrupt)
-            lowest, highest = int(column.min()), int(column.max())
+        _, (column,) = labels.read(source, (field,), key="config.data.label", skip_corrupt=skip_corrupt)
+        there = np.unique(column)
+        lowest, highest = int(there[0]), int(there[-1])
         told = f"config.classifier.num_classes = {count} does not fit the labels '{field}' of {source}"
         if lowest < 0:
             raise UserError(f"{told}: they begin at {lowest}, and must count from 0; convert the data again")
         if highest >= count:
             raise UserError(f"{told}: they are 0 to {highest}; set it to {highest + 1}")
+        missing = np.setdiff1d(np.arange(count), there)
+        if needs_every_class and len(missing):
+            raise UserError(f"{told}: no image has the label {missing[0]}; add some, or number the classes anew")
         if highest + 1 < count:
             logging.warning("%s: they are 0 to %d, the other classes have no images", told, highest)
 
 
-def training_order(config, source, streams) -> pipeline.GlobalShuffle | hierarchy.ItemOrder:
-    """Which record stands where in the run: a global shuffle, or items drawn for each of a method's `streams`.
+def training_order(config, source, streams) -> pipeline.GlobalShuffle | balanced.BalancedOrder | hierarchy.ItemOrder:
+    """Which record stands where in the run.
+
+    A global shuffle; with `config.data.balanced`, classes by turns; or items drawn for each of a method's `streams`.
 
     Raises:
       UserError: there are fewer records than a batch takes.
     """
     if not streams:
-        least = config.get("min_steps_per_epoch", 0)
-        return pipeline.GlobalShuffle(source, config.batch_size, config.seed, min_steps_per_epoch=least)
+        shuffle = pipeline.GlobalShuffle(
+            source, config.batch_size, config.seed, min_steps_per_epoch=config.get("min_steps_per_epoch", 0)
+        )
+        if not config.data.get("balanced", False):
+            return shuffle
+        return balanced.BalancedOrder.read(
+            source, config.data.label, shuffle, seed=config.seed, skip_corrupt=config.data.skip_corrupt
+        )
     items = hierarchy.Hierarchy.read(source, config.data.hierarchy, skip_corrupt=config.data.skip_corrupt)
     return hierarchy.ItemOrder(items, streams=streams, batch_size=config.batch_size, seed=config.seed)
 

@@ -77,4 +77,32 @@ def supervised(config):
     config.classifier.num_classes = 8
 
 
-METHODS = {"byol": byol, "fra": fra, "pcl": pcl, "simclr": simclr, "lafs": lafs, "supervised": supervised}
+def finetune(config):
+    config.resnet.update(variant="resnet18", width=4, output_stride=8)
+    config.view.jitter_probability = 0.0
+    config.erasing.probability = 0.0
+    config.checkpoint.best = ()  # the demos' faces are too few for all classes
+    if config.classifier.hidden_dims:
+        config.classifier.hidden_dims = (8,)
+
+
+def alignment(config):
+    config.image_size = 32
+    config.disturb.update(occlusion=0.0, blur=0.0, gamma=0.0, noise=0.0)
+    if "hourglass" in config:
+        config.hourglass.update(width=8, num_stacks=1, num_levels=1, stem_width=8)
+    else:
+        config.resnet.update(variant="resnet18", width=4, output_stride=8)
+        config.deconvolution.width = 8
+
+
+METHODS = {
+    "alignment": alignment,
+    "finetune": finetune,
+    "byol": byol,
+    "fra": fra,
+    "pcl": pcl,
+    "simclr": simclr,
+    "lafs": lafs,
+    "supervised": supervised,
+}

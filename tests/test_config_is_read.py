@@ -1,12 +1,20 @@
 """Every key of a config is read by a run: traced, with what a step and an encoder compute left out."""
 
+import importlib
+
+import cv2
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import pytest
+import smaller_experiments
+import tensorflow_datasets as tfds
 import tiny_experiment
 
+from experiments import part_fvit_supervised
 from facejax import methods, train
+from facejax.data import records
 from facejax.encoder import Encoder
 from facejax.evaluator import Evaluator
 
@@ -47,6 +55,30 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records") / "tiny"
     tiny_experiment.write_records(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """Records with the labels of synthetic faces."""
+    folder, rng = tmp_path_factory.mktemp("records") / "faces", np.random.default_rng(0)
+    features = {
+        "image": tfds.features.Image(encoding_format="png"),
+        "expression": np.int64,
+        "attributes": tfds.features.Tensor(shape=(19,), dtype=np.uint8),
+        "landmarks": tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
+    }
+    image = cv2.imencode(".png", rng.integers(0, 256, (64, 64, 3), np.uint8))[1].tobytes()
+    rows = [
+        {
+            "image": image,
+            "expression": index % 7,
+            "attributes": rng.integers(0, 2, 19, np.uint8),
+            "landmarks": rng.uniform(0, 64, (68, 2)).astype(np.float32),
+        }
+        for index in range(16)
+    ]
+    records.write(folder, records.Info("faces", features), {"train": rows, "test": rows})
+    return str(folder)
 
 
 @pytest.fixture
@@ -90,6 +122,24 @@ def plain(config):
     return copy
 
 
+def variants(method, config):
+    """Configs of a method whose code reads, all together, every key."""
+    yield config
+    if method == "supervised":
+        config.optimizer.groups = "layer_decay"
+    elif method == "finetune":
+        del config.resnet
+        config.transformer = part_fvit_supervised.get_config("demo").model
+        config.transformer.num_points = 9
+    elif method == "alignment":
+        del config.hourglass
+        config.resnet = {"variant": "resnet18", "width": 4, "output_stride": 8}
+        config.deconvolution = {"width": 8, "backbone_factor": 0.1}
+    else:
+        return
+    yield config
+
+
 @pytest.mark.parametrize("method", sorted(methods.METHODS))
 def test_every_key(method, folder, monkeypatch, tmp_path, without_computing):
     tiny_experiment.shorten_networks(monkeypatch)
@@ -101,9 +151,29 @@ def test_every_key(method, folder, monkeypatch, tmp_path, without_computing):
     config.evaluations = ml_collections.ConfigDict()
     if "synthetic_faces" in config:
         del config.synthetic_faces
-    read = set()
-    for groups in ("end_to_end", "layer_decay") if method == "supervised" else (None,):
-        if groups:
-            config.optimizer.groups = groups
-        train.train(traced(config, read), str(tmp_path / f"run_{groups}"))
-    assert {key for key in keys(config) if not key.startswith(ELSEWHERE)} - read == set()
+    read, wanted = set(), set()
+    for number, variant in enumerate(variants(method, config)):
+        train.train(traced(variant, read), str(tmp_path / f"run_{number}"))
+        wanted |= {key for key in keys(variant) if not key.startswith(ELSEWHERE)}
+    assert wanted - read == set()
+
+
+TASKS = (
+    "finetune.affectnet", "finetune.celeba", "finetune.fer2013", "finetune.ferplus", "alignment.wflw",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_demo_runs_to_its_end(name, faces, monkeypatch, tmp_path, without_computing):
+    """Those of fine-tuning and alignment that no documented command runs."""
+    tiny_experiment.shorten_networks(monkeypatch)
+    config = importlib.import_module(f"experiments.{name}").get_config(
+        "deconvolution_demo" if name == "alignment.wflw" else "demo"
+    )
+    smaller_experiments.METHODS[config.method](config)
+    config.update(epochs=2, batch_size=8, initialize_from="random", log_every_steps=100)
+    config.data.folder, config.checkpoint.best = faces, ()
+    for evaluation in config.evaluations.values():
+        evaluation.data = faces
+    train.train(traced(config, set()), str(tmp_path / "run"))
+    assert (tmp_path / "run" / "results.json").exists()

@@ -16,9 +16,11 @@ from facejax.config_schema.fields import section
 from facejax.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
-FILES = sorted((ROOT / "experiments").glob("*.py"))
-EXPERIMENTS = [path.stem for path in FILES if "def get_config" in path.read_text()]
-SOURCES = ("landmark_network", "initialize_from.landmark_network", "initialize_from.transformer")
+FOLDERS = ("", "alignment/", "finetune/")  # those in evaluate/ are no training
+FILES = [path for folder in FOLDERS for path in sorted((ROOT / "experiments").glob(f"{folder}*.py"))]
+FILES = [path for path in FILES if "def get_config" in path.read_text()]
+EXPERIMENTS = [".".join(path.relative_to(ROOT / "experiments").with_suffix("").parts) for path in FILES]
+SOURCES = ("landmark_network", "initialize_from", "initialize_from.landmark_network", "initialize_from.transformer")
 OPTIONAL = {
     "flip",
     "input_range",
@@ -30,8 +32,12 @@ OPTIONAL = {
     "train_split",
     "test_split",
     "optional",
+    "thresholds",
+    "subset",
+    "subset_names",
+    "origin",
 }  # of an evaluation
-OPTIONAL |= {"min_steps_per_epoch", "synthetic_faces", "best"}
+OPTIONAL |= {"min_steps_per_epoch", "synthetic_faces", "best", "resnet", "transformer", "hourglass", "deconvolution"}
 
 
 def keys(kind):
@@ -63,9 +69,10 @@ def flatten(values, prefix=""):
             yield prefix + key, value
 
 
-@pytest.mark.parametrize(
-    ("name", "arg"), [(name, arg) for name in EXPERIMENTS for arg in (None, "demo")] + [("fra_r50", "photos")]
-)
+FURTHER = [("fra_r50", "photos"), ("alignment.w300", "deconvolution"), ("alignment.wflw", "deconvolution_demo")]
+
+
+@pytest.mark.parametrize(("name", "arg"), [(name, arg) for name in EXPERIMENTS for arg in (None, "demo")] + FURTHER)
 def test_experiments_pass(name, arg):
     check(get_config(name, arg))
 
@@ -123,8 +130,13 @@ PROBABILITY = "must be a probability, 0 to 1"
 WHOLE, POSITIVE_WHOLE, POSITIVE = "a whole number, 0 or more", "a whole number, 1 or more", "a number above 0"
 CASES = [  # experiment, key, value, what the error says after the key
     # Keys
-    ("fra_r50", "method", "far", "= 'far': unknown method; there are: byol, fra, lafs, pcl, simclr, supervised"),
-    ("fra_r50", "method", REMOVED, "is missing: one of byol, fra"),
+    (
+        "fra_r50",
+        "method",
+        "far",
+        "= 'far': unknown method; there are: alignment, byol, finetune, fra",
+    ),
+    ("fra_r50", "method", REMOVED, "is missing: one of alignment, byol"),
     ("fra_r50", "method", ("fra",), "unknown method"),
     ("fra_r50", "batch_sizes", 8, "no such key; did you mean 'batch_size'?"),
     ("fra_r50", "view1.flop", 0.5, "no such key; did you mean 'flip'?"),

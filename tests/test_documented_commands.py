@@ -189,6 +189,20 @@ DATA_SETS = {
     f'{VGGFACE2} --beam="--runner=DataflowRunner --project=PROJECT --region=REGION --temp_location=gs://BUCKET/tmp '
     '--sdk_container_image=IMAGE"': CLUSTER,
 }
+TUNED = "python -m facejax.main --config=experiments/finetune/rafdb.py:demo --workdir=workdirs/rafdb"
+ALIGNED = "python -m facejax.main --config=experiments/alignment/w300.py:demo --workdir=workdirs/w300"
+FINETUNING = {
+    f"{TUNED} --config.initialize_from=workdirs/demo": trained(
+        "workdirs/rafdb", "finetune", "expression/logits/accuracy"
+    ),
+    f"{TUNED}_scratch --config.initialize_from=random": Unrun("is the first, from random weights"),
+    ALIGNED: trained("workdirs/w300", "alignment", "landmarks/landmarks/nme"),
+    "python -m facejax.main --config=experiments/alignment/w300.py:deconvolution_demo --workdir=workdirs/w300_fra "
+    "--config.initialize_from=workdirs/demo": Unrun("tests/test_config_is_read.py traces it"),
+    "python -m data_prep.w300 --source=300W --out=datasets/w300 --square=2 --size=512": Unrun(
+        "data_prep/test_landmark_sets.py does, on look-alikes"
+    ),
+}
 PCL_STEP = {"python - <<'END'": Run((), ("operations",))}  # and the lines that follow, as they stand on the page
 PAGES = {
     "README.md": README,
@@ -224,6 +238,7 @@ PAGES = {
         "pip install -e '.[onnx]'": INSTALLS,
     },
     "docs/fidelity.md": {"pytest tests/parity": README["pytest tests/parity"]},
+    "docs/finetuning.md": FINETUNING,
     "docs/index.md": {
         command: how if isinstance(how, Unrun) else REPEATED
         for command, how in README.items()
@@ -254,7 +269,7 @@ def clone(tmp_path_factory):
         (root / name).symlink_to(ROOT / name)
     for folder in ("experiments", "docs"):
         (root / folder).mkdir()
-    for path in (ROOT / "experiments").glob("*.py"):
+    for path in (ROOT / "experiments").rglob("*.py"):
         text = path.read_text()
         if "def get_config" in text:
             text += "\n\nimport smaller_experiments\n\nget_config = smaller_experiments.smaller(get_config)\n"
@@ -262,7 +277,9 @@ def clone(tmp_path_factory):
             for whole, part in {"IMAGES = (1, 4, 10)": "IMAGES = (4,)", "= 8, 78": "= 2, 4"}.items():
                 assert whole in text
                 text = text.replace(whole, part)
-        (root / "experiments" / path.name).write_text(text)
+        place = root / path.relative_to(ROOT)
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(text)
     installed = root / ".installed"  # what `pip install -e .` would make importable from everywhere
     installed.mkdir()
     for name in ("facejax", "data_prep", "synthetic_faces", "tests/smaller_experiments.py"):
@@ -359,7 +376,11 @@ def test_every_page_with_commands_is_covered():
     assert [page for page in documented_commands.PAGES if documented_commands.of_page(page)] == list(PAGES)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*_*.py")), ids=lambda path: path.stem)
+EXPERIMENTS = ROOT / "experiments"
+DOCUMENTED = sorted(path for names in ("*_*", "finetune/*", "alignment/*") for path in EXPERIMENTS.glob(f"{names}.py"))
+
+
+@pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: path.stem)
 def test_commands_of_an_experiment_have_flags_that_exist(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     commands = documented_commands.of_docstring(path)

@@ -17,6 +17,7 @@ from random_inputs import generator, random_like
 import facejax
 from facejax import checkpoints, embedding, methods, reporting
 from facejax.architectures import ARCHITECTURES
+from facejax.architectures.pooled_resnet import PooledResNet
 from facejax.encoder import Encoder
 from facejax.errors import UserError
 from facejax.files import write_json
@@ -67,10 +68,12 @@ def test_workdir_of_every_method(name, tmp_path):
     assert_same(encoder.variables, method.eval_variables(state))
     assert (encoder.architecture, encoder.preprocessing) == (method.architecture, method.preprocessing)
     names = traverse_util.flatten_dict(encoder.variables, sep="/").keys()
-    assert not any(part in path for path in names for part in ("predictor", "projection", "head", "classifier"))
+    if name != "finetune":  # whose head is what it was trained for
+        assert not any(part in path for path in names for part in ("predictor", "projection", "head", "classifier"))
     assert (encoder.card["method"], encoder.card["steps"]) == (name, 4)
     assert encoder.card["metrics"] == {"identity/knn_accuracy": 0.5}
     kinds = {"pcl": ("trunk", "face", "pose"), "simclr": ("trunk", "face"), "supervised": ("embedding", "landmarks")}
+    kinds |= {"finetune": ("features", "logits"), "alignment": ("landmarks",)}
     assert encoder.kinds == kinds.get(name, ("embedding",) if name == "lafs" else ("pooled",))
 
 
@@ -133,6 +136,9 @@ SETTINGS = {
     "pcl": {"width": 4, "decoder_size": 8},
     "resnet": {"backbone": "resnet18", "width": 4},
     "vit": {"patch_size": 8, "grid": 2, "width": 64, "depth": 1, "mlp_width": 8},
+    "classifier": {"encoder": PooledResNet("resnet18", 4), "num_classes": 3},
+    "deconvolutions": {"encoder": PooledResNet("resnet18", 4, 8), "points": "300w", "width": 4},
+    "star": {"points": "300w", "width": 4, "num_stacks": 1, "num_levels": 1, "stem_width": 4},
 }
 NORMALIZED = Preprocessing(SIZE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
@@ -414,6 +420,20 @@ def test_crop_is_that_of_torchvision(height, width):
     resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     left, top = round((size[0] - 16) / 2), round((size[1] - 16) / 2)
     np.testing.assert_array_equal(found, np.asarray(resized.crop((left, top, left + 16, top + 16))))
+
+
+@pytest.mark.parametrize("settings", [{}, {"fit": "crop", "crop_fraction": 0.6}, {"fit": "crop"}])
+def test_points_of_a_square_are_found_in_the_image(settings):
+    preprocessing = Preprocessing(16, interpolation="bilinear", **settings)
+    for height, width in ((48, 48), (40, 64), (16, 16), (90, 31)):
+        row, column = np.mgrid[:height, :width]
+        for value, axis in ((column, 0), (row, 1)):
+            image = np.repeat(value[..., None], 3, 2).astype(np.uint8)
+            points = generator().uniform(4, 11, (1, 5, 2)).round()
+            found = preprocessing.locate(points, np.array([[height, width]]))[0, :, axis]
+            square = preprocessing.fit_to_square(image)
+            shown = [square[int(y), int(x), 0] for x, y in points[0]]
+            np.testing.assert_allclose(found, shown, atol=1.0)  # a ramp is its own coordinate, rounded
 
 
 def test_normalization():

@@ -130,7 +130,7 @@ def test_pictures_are_large_enough_and_explained(tmp_path):
     reporter = Silent()
     source = write(tmp_path / "faces", range(RECORDS))
     evaluate(source, tmp_path, False, reporter)
-    faces = evaluator.faces_to_draw(source, SIZE)
+    faces = evaluator.faces_to_draw(source, Preprocessing(SIZE))
     large = pictures.enlarge(faces, 96 // SIZE)
     assert reporter.pictures.keys() == {"pixels", "pixels_pair"}
     expected = pictures.sheet(
@@ -144,12 +144,12 @@ def test_pictures_are_large_enough_and_explained(tmp_path):
 def test_another_face_is_drawn_in_the_place_of_a_damaged_one(tmp_path):
     source = write(tmp_path / "faces", range(RECORDS))
     drawn = [0, 3, 6, 9, 11, 14, 17, 20]  # of 21 records, evenly
-    assert evaluator.faces_to_draw(source, SIZE)[:, 0, 0, 0].tolist() == [10 * i for i in drawn]
+    assert evaluator.faces_to_draw(source, Preprocessing(SIZE))[:, 0, 0, 0].tolist() == [10 * i for i in drawn]
     for i in (3, 4, RECORDS - 1):
         damage(source, i)
     with pytest.raises(CorruptRecord, match="record 3: checksum"):
-        evaluator.faces_to_draw(source, SIZE)
-    faces = evaluator.faces_to_draw(source, SIZE, skip_corrupt=True)
+        evaluator.faces_to_draw(source, Preprocessing(SIZE))
+    faces = evaluator.faces_to_draw(source, Preprocessing(SIZE), skip_corrupt=True)
     assert faces[:, 0, 0, 0].tolist() == [10 * i for i in (0, 5, 6, 9, 11, 14, 17, 0)]
 
 
@@ -158,9 +158,9 @@ def test_no_face_can_be_drawn(tmp_path):
     records.write(tmp_path / "faces", records.Info("faces", FEATURES), {"test": rows})
     source = records.open_split(tmp_path / "faces", "test")
     with pytest.raises(CorruptRecord, match="record 0: image: not an image"):
-        evaluator.faces_to_draw(source, SIZE)
+        evaluator.faces_to_draw(source, Preprocessing(SIZE))
     with pytest.raises(UserError, match="no record can be read"):
-        evaluator.faces_to_draw(source, SIZE, skip_corrupt=True)
+        evaluator.faces_to_draw(source, Preprocessing(SIZE), skip_corrupt=True)
 
 
 def test_a_run_that_meets_a_damaged_record_names_the_option(monkeypatch):

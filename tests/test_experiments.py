@@ -9,13 +9,14 @@ import pytest
 
 from facejax import methods
 
-FILES = sorted((pathlib.Path(__file__).parents[1] / "experiments").glob("*.py"))
-EXPERIMENTS = [path.stem for path in FILES if "def get_config" in path.read_text()]
+FOLDER = pathlib.Path(__file__).parents[1] / "experiments"
+FILES = [path for sub in ("", "alignment/", "finetune/") for path in sorted(FOLDER.glob(f"{sub}*.py"))]
+FILES = [path for path in FILES if "def get_config" in path.read_text()]
+EXPERIMENTS = [".".join(path.relative_to(FOLDER).with_suffix("").parts) for path in FILES]
+FURTHER = [("fra_r50", "photos"), *((f"alignment.{name}", "deconvolution") for name in ("w300", "wflw"))]
 
 
-@pytest.mark.parametrize(
-    ("name", "arg"), [(name, arg) for name in EXPERIMENTS for arg in (None, "demo")] + [("fra_r50", "photos")]
-)
+@pytest.mark.parametrize(("name", "arg"), [(name, arg) for name in EXPERIMENTS for arg in (None, "demo")] + FURTHER)
 def test_config_makes_a_method(name, arg):
     config = importlib.import_module(f"experiments.{name}").get_config(arg)
     method = methods.create(config, steps_per_epoch=10, total_steps=10 * config.epochs)

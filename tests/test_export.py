@@ -101,8 +101,9 @@ def assert_features(found, encoder, batch):
 
 
 def test_every_method_is_here():
-    assert methods.METHODS.keys() <= SETTINGS.keys()
-    assert {kind for kind, _ in SETTINGS.values()} == ARCHITECTURES.keys()
+    without_names_in_pytorch = {"alignment", "finetune"}, {"classifier", "deconvolutions", "star"}
+    assert methods.METHODS.keys() - without_names_in_pytorch[0] <= SETTINGS.keys()
+    assert {kind for kind, _ in SETTINGS.values()} == ARCHITECTURES.keys() - without_names_in_pytorch[1]
 
 
 @pytest.mark.parametrize("name", SETTINGS)

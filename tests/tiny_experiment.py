@@ -11,6 +11,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from experiments import byol_r50, fra_r50, lafs_part_fvit, part_fvit_supervised, pcl_voxceleb, simclr_voxceleb
+from experiments.alignment import w300
+from experiments.finetune import rafdb
 from facejax.data import records
 from facejax.models import mobilenet, resnet
 
@@ -28,7 +30,7 @@ def get_config(arg):
     """
     shorten_networks(pytest.MonkeyPatch())
     method, _, folder = arg.partition(",")
-    config = {"fra": fra, "pcl": pcl, "lafs": lafs, "supervised": supervised}[method]()
+    config = {function.__name__: function for function in (fra, pcl, lafs, supervised)}[method]()
     config.image_size = SIZE
     config.data.update(folder=folder, image_size=SIZE)
     config.checkpoint.update(every_steps=3, keep=2)
@@ -120,16 +122,49 @@ def baseline(experiment):
     return config
 
 
+def finetune():
+    """12 steps that tell the people apart."""
+    config = rafdb.get_config("demo")
+    config.epochs, config.batch_size = 2, 8
+    config.data.label = "identity"
+    config.view.jitter_probability = 0.0
+    config.erasing.probability = 0.5
+    config.initialize_from = "random"
+    config.classifier.update(num_classes=PEOPLE, hidden_dims=(8,), dropout=0.1)
+    config.resnet.update(width=4, output_stride=8)
+    config.checkpoint.best = ()
+    return config
+
+
+def alignment():
+    """12 steps of one hourglass, with every disturbance."""
+    config = w300.get_config("demo")
+    config.epochs, config.batch_size, config.image_size = 2, 8, SIZE
+    config.disturb.update(occlusion=0.4, blur=0.3)
+    config.hourglass.update(width=4, num_stacks=1, num_levels=1, stem_width=8)
+    config.optimizer.milestones = (1,)
+    config.checkpoint.best = ()
+    return config
+
+
 def write_records(folder):
-    """Random pictures of "people" that differ in colour, as PNG."""
-    features = {"image": tfds.features.Image(encoding_format="png"), "identity": np.int64}
+    """Random pictures of "people" that differ in colour, as PNG, with random landmarks."""
+    features = {
+        "image": tfds.features.Image(encoding_format="png"),
+        "identity": np.int64,
+        "landmarks": tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
+    }
     rng = np.random.default_rng(0)
     colors = rng.integers(0, 200, (PEOPLE, 1, 1, 3))
 
     def examples(count):
         for index in range(count):
             image = colors[index % PEOPLE] + rng.integers(0, 55, (SIZE, SIZE, 3))
-            yield {"image": cv2.imencode(".png", image.astype(np.uint8))[1].tobytes(), "identity": index % PEOPLE}
+            yield {
+                "image": cv2.imencode(".png", image.astype(np.uint8))[1].tobytes(),
+                "identity": index % PEOPLE,
+                "landmarks": rng.uniform(0, SIZE, (68, 2)).astype(np.float32),
+            }
 
     splits = {split: list(examples(count)) for split, count in SPLITS.items()}
     records.write(folder, records.Info("tiny", features), splits)

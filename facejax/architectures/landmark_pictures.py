@@ -39,12 +39,11 @@ def draw(images, points, tokens, attention, *, patch_size: int, geometry: str) -
       the points again, brighter and redder with more attention of the class token.
     """
     count = points.shape[1]
-    hues = _hues(count)
     chosen = np.linspace(0, count - 1, min(FOLLOWED, count)).astype(int)
     side = int(count**0.5)
     mosaic = patches.mosaic(tokens[:, : side * side], size=patch_size, geometry=geometry)
     return {
-        "landmarks": _dots(images, points, jnp.broadcast_to(hues, (len(images), *hues.shape)), radius=1.0),
+        "landmarks": points_of(images, points),
         "followed": _dots(
             images,
             points[:, chosen],
@@ -54,6 +53,12 @@ def draw(images, points, tokens, attention, *, patch_size: int, geometry: str) -
         "patches": enlarge(_as_picture((mosaic + 1) * 127.5), ZOOM),
         "attention": _dots(images, points, _heat(attention), radius=2.0),
     }
+
+
+def points_of(images, points, *, zoom: int = ZOOM) -> jax.Array:
+    """Faces, `zoom` times as large, with landmarks (see `draw`): uint8 [N, H, W, 3]; a point has one colour on all."""
+    hues = _hues(points.shape[1])
+    return _dots(images, points, jnp.broadcast_to(hues, (len(images), *hues.shape)), radius=3 / zoom, zoom=zoom)
 
 
 def attention_map(images, attention) -> jax.Array:
@@ -80,18 +85,18 @@ def _heat(attention):
     return share * jnp.array(LOUD) + (1 - share) * jnp.array(QUIET)
 
 
-def _dots(images, points, colors, *, radius: float):
+def _dots(images, points, colors, *, radius: float, zoom: int = ZOOM):
     """Discs with soft rims on the enlarged images; where discs overlap, the nearest centre wins."""
-    size = ZOOM * images.shape[1]
-    centre = (jnp.arange(size) + 0.5) / ZOOM - 0.5  # of the picture's pixels, in pixels of the image
-    canvas = enlarge(_grey(images), ZOOM)
+    size = zoom * images.shape[1]
+    centre = (jnp.arange(size) + 0.5) / zoom - 0.5  # of the picture's pixels, in pixels of the image
+    canvas = enlarge(_grey(images), zoom)
 
     def one(arguments):
         canvas, points, colors = arguments
         squared = jnp.square(centre[None, :, None] - points[:, 0]) + jnp.square(centre[:, None, None] - points[:, 1])
         nearest = squared.argmin(-1)
         distance = jnp.sqrt(squared.min(-1))
-        cover = jnp.clip((radius - distance) * ZOOM + 0.5, 0, 1)[..., None]
+        cover = jnp.clip((radius - distance) * zoom + 0.5, 0, 1)[..., None]
         return canvas * (1 - cover) + cover * colors[nearest]
 
     return _as_picture(jax.lax.map(one, (canvas, points, colors)))

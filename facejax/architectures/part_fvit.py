@@ -58,6 +58,16 @@ class PartFViT(Architecture):
             self.geometry,
         )
 
+    @property
+    def trunk(self) -> FaceTransformer:
+        """What a head can be put on."""
+        return self.network
+
+    @property
+    def stride(self) -> int:
+        """Pixels a cell of the trunk's grid, where patches are on a grid."""
+        return self.patch_size
+
     def has(self, function: str) -> bool:
         """On a grid there are no landmarks."""
         return super().has(function) and (self.has_landmarks or function != "landmarks")

@@ -35,6 +35,16 @@ class PooledResNet(Architecture):
         """The module; its variables are those of `backbone`."""
         return ResNet(self.backbone, self.width, self.output_stride, jnp.dtype(self.dtype))
 
+    @property
+    def trunk(self) -> ResNet:
+        """What a head can be put on."""
+        return self.resnet
+
+    @property
+    def stride(self) -> int:
+        """Pixels a cell of the trunk's grid."""
+        return self.output_stride
+
     def init(self, rng, images):
         """Variables `{"params": {"backbone"}, "batch_stats": {"backbone"}}`."""
         return {name: {"backbone": tree} for name, tree in self.resnet.init(rng, images, False).items()}

@@ -106,6 +106,7 @@ Strengths = Annotated[
     tuple[NonNegative, NonNegative, NonNegative, Annotated[float, Field(ge=0, le=0.5)]],
     Field(title="four numbers, 0 or more, the last up to 0.5"),
 ]
+Thresholds = Annotated[tuple[Fraction, ...], Field(min_length=1, title="a tuple of fractions above 0, up to 1")]
 Fractions = Annotated[
     tuple[Fraction, Fraction], AfterValidator(_ascending), Field(title="two fractions above 0, up to 1, in order")
 ]
@@ -117,6 +118,8 @@ NonNegativePair = Annotated[tuple[NonNegative, NonNegative], Field(title="two nu
 Epochs = Annotated[
     tuple[Count, Count], AfterValidator(_ascending), Field(title="two whole numbers, 0 or more, in order")
 ]
+Widths = Annotated[tuple[PositiveCount, ...], Field(title="a tuple of whole numbers, 1 or more; or ()")]
+Milestones = Annotated[tuple[PositiveCount, ...], Field(title="a tuple of whole numbers, 1 or more")]
 Steps = Annotated[
     tuple[()] | Annotated[tuple[PositiveCount, PositiveCount], AfterValidator(_ascending)],
     Field(title="two whole numbers, 1 or more, in order; or ()"),

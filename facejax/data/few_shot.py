@@ -6,40 +6,10 @@ import numpy as np
 
 from facejax.data import labels
 from facejax.data.records import RecordSource
+from facejax.data.selection import Selection
 from facejax.errors import UserError
 
 CHOICES = ("random", "prefix")
-
-
-@dataclasses.dataclass(frozen=True)
-class Selection:
-    """Some records of a source, which replaces the source in the pipeline.
-
-    Attributes:
-      source: the records.
-      indices: of the records that are kept, ascending.
-    """
-
-    source: RecordSource
-    indices: np.ndarray
-
-    @property
-    def features(self):
-        """Features of the records."""
-        return self.source.features
-
-    def where(self, i: int) -> str:
-        """The file of record i of the subset and its place in that file."""
-        return self.source.where(int(self.indices[i]))
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, i: int) -> dict:
-        return self.source[int(self.indices[i])]
-
-    def __repr__(self) -> str:
-        return f"{len(self)} records of {self.source}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +31,11 @@ class Subset(Selection):
 
     def __getitem__(self, i: int) -> dict:
         record = super().__getitem__(i)
-        return record | {self.label: np.searchsorted(self.classes, record[self.label])}
+        return record | {self.label: self.labels(self.label, record[self.label])}
+
+    def labels(self, field: str, values: np.ndarray) -> np.ndarray:
+        """Values of a field of the source's records, as these records have them."""
+        return np.searchsorted(self.classes, values) if field == self.label else values
 
     def __repr__(self) -> str:
         return f"{len(self)} records of {self.num_classes} {self.label} labels of {self.source}"

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from facejax.data.records import RecordSource
+from facejax.data.selection import Selection
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
 from facejax.files import write_atomically
@@ -21,7 +22,7 @@ _READERS = 16  # threads, which mostly wait for the disk
 
 
 def read(
-    source: RecordSource, fields: Sequence[str], *, key: str, skip_corrupt: bool = False
+    source: RecordSource | Selection, fields: Sequence[str], *, key: str, skip_corrupt: bool = False
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """The records that can be read, and their labels.
 
@@ -41,6 +42,11 @@ def read(
       UserError: a field that the records lack, or that is neither an integer nor a text; no record can be read.
       CorruptRecord: a record cannot be read (unless `skip_corrupt`).
     """
+    if isinstance(source, Selection):
+        readable, columns = read(source.source, fields, key=key, skip_corrupt=skip_corrupt)
+        there, of_source = np.isin(source.indices, readable), np.isin(readable, source.indices)
+        pairs = zip(fields, columns, strict=True)
+        return np.flatnonzero(there), [source.labels(field, column[of_source]) for field, column in pairs]
     for field in fields:
         feature = source.features[field] if field in source.features else None
         if not isinstance(feature, tfds.features.Text) and (

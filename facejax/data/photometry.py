@@ -126,6 +126,32 @@ def gaussian_blur(images, sigma, *, taps, padding="edge"):
     return _weighted_shifts(columns, kernel, axis=2, step=shape[3]).reshape(shape)
 
 
+def box_blur(images, taps, *, max_taps: int):
+    """Average squares of `taps` pixels a side, with the image mirrored beyond its border (`cv2.blur`).
+
+    Args:
+      images: float32 [N, H, W, C].
+      taps: int [N]; 1 leaves the image as it is.
+      max_taps: the largest of them, below twice the image's height and width.
+
+    Returns:
+      float32 [N, H, W, C].
+    """
+    before, after = max_taps // 2, (max_taps - 1) // 2
+    offset, first = jnp.arange(-before, after + 1), -(taps // 2)[:, None]
+    kernel = ((offset >= first) & (offset < first + taps[:, None])) / taps[:, None]
+    shape, flat, around = images.shape, (*images.shape[:2], -1), (before, after)
+    rows = jnp.pad(images.reshape(flat), ((0, 0), around, (0, 0)), mode="reflect")
+    images = _weighted_shifts(rows, kernel, axis=1, step=1).reshape(shape)
+    columns = jnp.pad(images, ((0, 0), (0, 0), around, (0, 0)), mode="reflect").reshape(flat)
+    return _weighted_shifts(columns, kernel, axis=2, step=shape[3]).reshape(shape)
+
+
+def adjust_gamma(images, gamma):
+    """Raise every channel to a power; above 1 is darker."""
+    return jnp.maximum(images, 0.0) ** _per_image(gamma)
+
+
 def solarize(images, threshold=128 / 255):
     """Invert what is at or above the threshold (`PIL.ImageOps.solarize`)."""
     return jnp.where(images < threshold, images, 1.0 - images)

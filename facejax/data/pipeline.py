@@ -34,8 +34,12 @@ from facejax.data.records import RecordSource
 from facejax.data.tfrecord import CorruptRecord
 from facejax.errors import UserError
 from facejax.interruptions import ctrl_c_blocked
+from facejax.preprocessing import Preprocessing
 
 Batch = dict[str, Any]
+
+FULL_SIZE = "full_size"  # a field that every record has: height and width of its image, in whose pixels positions are
+ORIGINS = {"center": 0.0, "corner": 0.5}  # what (0, 0) is there, and where the middle of the first pixel is
 
 _MAX_PROBES = 10_000  # records tried in the place of a corrupt one
 
@@ -47,7 +51,7 @@ class Reading:
     Attributes:
       batch_size: B, records in a batch of this host.
       image_size: S, side of the square that an image is fitted into.
-      fields: features of a batch; "image" is decoded, the others are stacked.
+      fields: features of a batch; "image" is decoded, the others are stacked. `FULL_SIZE` is one too.
       skip_corrupt: leave out a record that cannot be read or decoded, with a logged warning that names file and record,
         and count it; else it is an error.
       num_workers: worker processes; 0: threads of this process, which is enough where decoding is the only work.
@@ -104,13 +108,15 @@ def _epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
 
 
-def evaluation_batches(source: RecordSource, reading: Reading) -> Iterator[Batch]:
+def evaluation_batches(
+    source: RecordSource, reading: Reading, preprocessing: Preprocessing | None = None
+) -> Iterator[Batch]:
     """All records once, in order; every host yields the same number of batches.
 
     Args:
       source: the records.
-      reading: global batch k is records k B H to (k + 1) B H; images are squashed to S x S. A skipped record's mask is
-        false, its values are zero.
+      reading: global batch k is records k B H to (k + 1) B H. A skipped record's mask is false, its values are zero.
+      preprocessing: how images are fitted to S x S; None: squashed.
 
     Yields:
       {"image": uint8 [B, S, S, 3], "mask": bool [B], "skipped": int32 [B], other fields: [B, ...]}; the last batch is
@@ -120,7 +126,7 @@ def evaluation_batches(source: RecordSource, reading: Reading) -> Iterator[Batch
       UserError: a field that the records lack.
       CorruptRecord: a bad record, without `skip_corrupt`.
     """
-    return _iterate(_EvaluationBatches(source, reading))
+    return _iterate(_EvaluationBatches(source, reading, preprocessing or Preprocessing(reading.image_size)))
 
 
 def batch_shapes(
@@ -167,6 +173,11 @@ class _Batches:
         threads = max(1, processors.count() // max(1, self.reading.num_workers))
         return ThreadPoolExecutor(threads, "decode")
 
+    @property
+    def _needed(self) -> int:
+        """Pixels that a side of an image has use for."""
+        return self.reading.image_size
+
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_pool"}
 
@@ -190,8 +201,9 @@ class _Batches:
     def _load(self, arrays: Batch, row: int, i: int) -> np.ndarray | None:
         """Puts the fields of record i into the row and returns its image; None if it is corrupt and may be skipped."""
         try:
-            # where a JPEG is at least twice as large as needed, its decoder may shrink it to no less than that
-            record, image = records.read_with_image(self._source, i, at_least=2 * self.reading.image_size)
+            # Where a JPEG is at least twice as large as needed, its decoder may shrink it to no less than that.
+            enough = 0 if FULL_SIZE in self._fields else 2 * self._needed
+            record, image = records.read_with_image(self._source, i, at_least=enough)
         except CorruptRecord as error:
             if not self.reading.skip_corrupt:
                 raise
@@ -199,11 +211,13 @@ class _Batches:
             arrays["skipped"][row] += 1
             return None
         for field in self._fields:
-            arrays[field][row] = record[field]
+            arrays[field][row] = image.shape[:2] if field == FULL_SIZE else record[field]
         return image
 
 
 def _shape_and_dtype(source: RecordSource, field: str) -> tuple[tuple[int, ...], np.dtype]:
+    if field == FULL_SIZE:
+        return (2,), np.dtype(np.int32)
     if field not in source.features:
         raise UserError(f"{source} has no field '{field}'; it has {', '.join(sorted(source.features))}")
     info = source.features[field].get_tensor_info()
@@ -235,7 +249,15 @@ class _OrderedBatches(_Batches):
 
 
 class _EvaluationBatches(_Batches):
-    """Batch k of the records in order, images squashed."""
+    """Batch k of the records in order, images as an encoder gets them."""
+
+    def __init__(self, source, reading, preprocessing):
+        super().__init__(source, reading)
+        self._preprocessing = preprocessing
+
+    @property
+    def _needed(self) -> int:
+        return round(self.reading.image_size / self._preprocessing.crop_fraction)
 
     def __len__(self) -> int:
         return -(-len(self._source) // (self.reading.batch_size * self.reading.shard_count))
@@ -248,7 +270,7 @@ class _EvaluationBatches(_Batches):
             return
         image = self._load(arrays, row, position)
         if image is not None:
-            arrays["image"][row] = images.squash(image, self.reading.image_size)
+            arrays["image"][row] = self._preprocessing.fit_to_square(image)
             arrays["mask"][row] = True
 
 

@@ -27,6 +27,12 @@ def mean(values) -> Statistic:
     return lambda counts: _ratio(counts @ values, counts.sum(1))
 
 
+def mean_within(values, chosen) -> Statistic:
+    """Mean of the values [U] of the units that are chosen, bool [U]; NaN where there are none."""
+    values, chosen = np.asarray(values, np.float64), np.asarray(chosen, np.float64)
+    return lambda counts: _ratio(counts @ (values * chosen), counts @ chosen)
+
+
 def average(statistics: Sequence[Statistic]) -> Statistic:
     """Mean of those of several statistics that are defined."""
 
@@ -41,13 +47,13 @@ def average(statistics: Sequence[Statistic]) -> Statistic:
 def mean_class_accuracy(predicted, true) -> Statistic:
     """Mean over the classes of `true` [U] of the fraction recognised."""
     right, true = np.asarray(predicted) == np.asarray(true), np.asarray(true)
-    return average([_within(right, true == label) for label in np.unique(true)])
+    return average([mean_within(right, true == label) for label in np.unique(true)])
 
 
 def balanced_accuracy(predicted, true) -> Statistic:
     """Mean of both values' recall, of bool [U]; 0.5 is chance. NaN unless both values occur."""
     predicted, true = np.asarray(predicted, bool), np.asarray(true, bool)
-    positive, negative = _within(predicted, true), _within(~predicted, ~true)
+    positive, negative = mean_within(predicted, true), mean_within(~predicted, ~true)
     return lambda counts: (positive(counts) + negative(counts)) / 2
 
 
@@ -75,12 +81,6 @@ def r2(residuals, true) -> Statistic:
         return np.where(total > noise, 1 - _ratio(counts @ squared, total), np.nan)
 
     return statistic
-
-
-def _within(values, chosen) -> Statistic:
-    """Mean of those of the values that are chosen."""
-    values, chosen = (values & chosen).astype(np.float64), chosen.astype(np.float64)
-    return lambda counts: _ratio(counts @ values, counts @ chosen)
 
 
 def _ratio(numerator, denominator):

@@ -21,14 +21,17 @@ from facejax.config_schema.fields import (
     Section,
     Switch,
     Text,
+    Thresholds,
     key,
 )
+from facejax.data.pipeline import FULL_SIZE, ORIGINS
 from facejax.errors import UserError
 from facejax.evaluation.protocols import PROTOCOLS
 from facejax.evaluation.protocols.protocol import Fitted, Split, Task
 from facejax.progress import phase
 
-Probe = Literal["knn", "retrieval", "linear", "ridge", "alignment", "verification"]
+Probe = Literal["knn", "retrieval", "linear", "ridge", "alignment", "verification", "classification", "landmarks"]
+ON_TEST_ALONE = {"verification", "classification", "landmarks"}
 FITTED = {probe for probe in get_args(Probe) if issubclass(PROTOCOLS[probe].settings, Fitted)}
 
 
@@ -46,6 +49,12 @@ class Evaluation(Section):
         the outer eye corners), failure_rate and auc at 0.1.
       `verification`: ten folds of pairs, the images 2i and 2i + 1 in the order of the records; binary label, the same
         in both -> verification_accuracy. It looks at the test split only.
+      `classification`: features that are logits themselves; integer label -> accuracy, mean_class_accuracy; or [A]
+        binary label -> as `linear`. It looks at the test split only.
+      `landmarks`: features that are points themselves, in pixels of the square; [P, 2] points in pixels of the image
+        -> nme (over the distance of the outer eye corners), nme_pupils, failure_rate and auc at each of `thresholds`
+        (failure_rate_8 at 0.08), the same for each subset, and the cumulative error curves as a picture. It looks at
+        the test split only.
     """
 
     label: Text = key("field of the records that is predicted")
@@ -70,6 +79,14 @@ class Evaluation(Section):
         default=None,
     )
     kinds: Names = key("kinds of features that are judged; (): all that the method has", default=())
+    thresholds: Thresholds = key("for landmarks: errors from which a face counts as failed", default=(0.1,))
+    subset: OptionalText = key(
+        "for landmarks: field of the test split that tells subsets: an integer, or a flag for each", default=None
+    )
+    subset_names: Names = key("names of the subset's values or flags, in their order", default=())
+    origin: Literal[*ORIGINS] = key(
+        "for landmarks: what (0, 0) is: the centre of the first pixel or the image's corner", default="center"
+    )
     optional: Switch = key("skip the evaluation where the records do not have the label", default=False)
     flip: Switch = key("add the features of an image and of its mirror image, as recognition is judged", default=False)
     input_range: Literal["trained", "half"] = key(
@@ -88,17 +105,18 @@ class Evaluation(Section):
         """What decides the features of a split: equal ones are extracted once."""
         return self.data, split, self.flip, self.input_range
 
-    def task(self, name: str, probe: Probe, splits: Mapping[str, Split]) -> Task:
+    def task(self, name: str, probe: Probe, splits: Mapping[str, Split], locate) -> Task:
         """One of the probes as the protocol that it is.
 
         Args:
           name: of the evaluation.
           probe: one of `probes`.
           splits: by name.
+          locate: see `Task`.
         """
         settings = PROTOCOLS[probe].settings
         shared = self.model_dump(include=settings.model_fields.keys() & Evaluation.model_fields.keys())
-        return Task(f"config.evaluations.{name}", settings(protocol=probe, **shared), splits)
+        return Task(f"config.evaluations.{name}", settings(protocol=probe, **shared), splits, locate)
 
     @model_validator(mode="after")
     def _fits_on_other_images(self):
@@ -110,7 +128,9 @@ class Evaluation(Section):
     def splits(self) -> dict[str, set[str]]:
         """The fields that are wanted of each split."""
         wanted = {self.test_split: {self.label}}
-        if set(self.probes) - {"verification"}:
+        if "landmarks" in self.probes:
+            wanted[self.test_split] |= {FULL_SIZE, self.subset} - {None}
+        if set(self.probes) - ON_TEST_ALONE:
             wanted.setdefault(self.train_split, set()).add(self.label)
             if self.groups and FITTED & set(self.probes):
                 wanted[self.train_split].add(self.groups)
@@ -139,6 +159,8 @@ def evaluate(
     encode: Callable[[np.ndarray], Any],
     evaluations: Mapping[str, Evaluation],
     batches: Callable[[str, str, tuple[str, ...]], Iterable[dict[str, np.ndarray]]],
+    draw: Callable[[str, np.ndarray], None] = lambda name, picture: None,
+    locate: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda points, sizes: points,
 ) -> dict[str, float]:
     """Features of every (folder, split) that is named, extracted once, then all metrics.
 
@@ -152,6 +174,8 @@ def evaluate(
       batches: (folder, split, fields) -> batches in the order of the records: dicts of `image` uint8 [B / H, S, S, 3],
         the fields [B, ...] and `mask` bool [B]. Where the mask is false is padding, or a skipped record if `skipped`
         int [B] is above 0: they count in no metric. It raises a `UserError` for a field that the records lack.
+      draw: gets the name of a picture and uint8 [H, W, 3], for each that there is.
+      locate: `Preprocessing.locate` of the encoder, for `landmarks`.
 
     Returns:
       {"expression/knn_accuracy": 0.41, ...}; with kinds {"expression/face/knn_accuracy": 0.41, ...}. A metric that is
@@ -188,8 +212,10 @@ def evaluate(
             }
             with phase(f"Evaluating '{prefix.rstrip('/')}'"):
                 for probe in evaluation.probes:
-                    found = PROTOCOLS[probe].run(evaluation.task(name, probe, splits)).metrics()
-                    metrics |= {prefix + metric: value for metric, value in found.items()}
+                    outcome = PROTOCOLS[probe].run(evaluation.task(name, probe, splits, locate))
+                    metrics |= {prefix + metric: value for metric, value in outcome.metrics().items()}
+                    if outcome.picture is not None:
+                        draw(f"{name}_errors", outcome.picture)
     undefined = [name for name, value in metrics.items() if np.isnan(value)]
     if undefined:
         logging.warning("Not defined on these labels, left out: %s", ", ".join(undefined))

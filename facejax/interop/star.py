@@ -7,7 +7,7 @@ import numpy as np
 from facejax.errors import UserError
 from facejax.interop import torch_layout
 from facejax.interop.torch_layout import CONV, Link, batch_norm, linear
-from facejax.models.hourglass import STEM_WIDTH, StackedHourglass, edge_weights
+from facejax.models.hourglass import StackedHourglass, edge_weights
 
 _HOURGLASS = {"up1": "across", "low1": "down", "low2": "inner", "low3": "up"}  # official name: ours
 _MAPS = ("heatmaps", "pointmaps", "edgemaps")
@@ -16,9 +16,9 @@ _MAPS = ("heatmaps", "pointmaps", "edgemaps")
 def _blocks(network: StackedHourglass) -> list[tuple[str, str, int, int]]:
     """Every residual block: official key, our path, channels that come in and go out."""
     blocks = [
-        ("pre.1", "stem_block0", STEM_WIDTH // 2, STEM_WIDTH),
-        ("pre.3", "stem_block1", STEM_WIDTH, STEM_WIDTH),
-        ("pre.4", "stem_block2", STEM_WIDTH, network.width),
+        ("pre.1", "stem_block0", network.stem_width // 2, network.stem_width),
+        ("pre.3", "stem_block1", network.stem_width, network.stem_width),
+        ("pre.4", "stem_block2", network.stem_width, network.width),
     ]
     for number in range(network.num_stacks):
         there, here = f"hgs.{number}", f"stack{number}/hourglass"

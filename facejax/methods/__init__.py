@@ -1,6 +1,8 @@
 """Training methods, one file each. `create(config, ...)` builds the one that the config names."""
 
+from facejax.methods.alignment import Alignment
 from facejax.methods.byol import BYOL
+from facejax.methods.finetune import Finetune
 from facejax.methods.fra import FRA
 from facejax.methods.lafs import LAFS
 from facejax.methods.method import Method
@@ -9,7 +11,9 @@ from facejax.methods.simclr import SimCLR
 from facejax.methods.supervised import Supervised
 
 METHODS: dict[str, type[Method]] = {
+    "alignment": Alignment,
     "byol": BYOL,
+    "finetune": Finetune,
     "fra": FRA,
     "lafs": LAFS,
     "pcl": PCL,

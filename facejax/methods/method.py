@@ -31,6 +31,7 @@ class Method(abc.ABC):
     """
 
     schema: ClassVar[type[Experiment]]
+    needs_every_class = False  # whether a class without training images is an error, and not only worth a warning
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
         self.config, self.steps_per_epoch, self.total_steps = config, steps_per_epoch, total_steps
@@ -49,6 +50,9 @@ class Method(abc.ABC):
     def streams(self) -> tuple[int, ...]:
         """Records of each update of a step, if they are drawn separately; (): a batch is drawn as one."""
         return ()
+
+    def check_batch(self, batch: Mapping[str, jax.ShapeDtypeStruct]) -> None:  # noqa: B027 - most take any images
+        """Raises `UserError` for records whose fields have other shapes than the method wants."""
 
     @abc.abstractmethod
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:

@@ -13,10 +13,10 @@ from facejax.config_schema import methods as schemas
 from facejax.data import crops, erasing, mixup, photometry, rand_augment, views
 from facejax.interop import pretrained
 from facejax.losses.sharded_softmax import Rows, margin_softmax
+from facejax.methods import backbone
 from facejax.methods.collapse import embedding_spread
 from facejax.methods.method import Batch, Method
-from facejax.models.fvit import SIZES, FaceTransformer, FViT
-from facejax.models.landmarks import LandmarkNetwork
+from facejax.models.fvit import SIZES
 from facejax.sharding import path_name
 from facejax.train_state import TrainState
 
@@ -40,21 +40,7 @@ class Supervised(Method):
 
     def __init__(self, config, *, steps_per_epoch: int, total_steps: int):
         super().__init__(config, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-        model, dtype = config.model, jnp.dtype(config.dtype)
-        self.network = FaceTransformer(
-            FViT(
-                size=model.size,
-                num_positions=model.num_points,
-                dropout=model.dropout,
-                stochastic_depth=model.stochastic_depth,
-                dtype=dtype,
-            ),
-            LandmarkNetwork(model.num_points, model.landmark_start, model.landmark_dropout, dtype)
-            if model.landmarks
-            else None,
-            patch_size=model.patch_size,
-            geometry=model.geometry,
-        )
+        self.network = backbone.face_transformer(config.model, jnp.dtype(config.dtype))
         optimizer = config.optimizer
         self.learning_rate = schedules.warmup_then_cosine(
             optimizer.learning_rate,

@@ -6,6 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
 from facejax.models.batch_norm import BatchNorm
+from facejax.models.fvit import FaceTransformer
 from facejax.models.initializers import torch_linear
 from facejax.models.precision import wide
 from facejax.models.resnet import ResNet
@@ -56,18 +57,25 @@ class AttributeHead(nn.Module):
         return torch_linear(self.num_outputs, x.shape[-1], dtype=self.dtype, name="output")(x)
 
 
+def head(num_outputs: int, hidden_dims: tuple[int, ...], dtype, dropout: float = 0.0) -> LinearHead | AttributeHead:
+    """A linear head; with hidden layers, `AttributeHead`."""
+    return AttributeHead(num_outputs, hidden_dims, dropout, dtype) if hidden_dims else LinearHead(num_outputs, dtype)
+
+
 class Classifier(nn.Module):
-    """A ResNet whose pooled features a head turns into logits.
+    """A backbone whose features a head turns into logits.
 
     Attributes:
-      backbone: returns a grid [B, h, w, C].
+      backbone: returns a grid [B, h, w, C], which is pooled, or features [B, C].
       head: a module, called as `head(features, train)`.
     """
 
-    backbone: ResNet
+    backbone: ResNet | FaceTransformer
     head: nn.Module
 
     def __call__(self, images: Float[ArrayLike, "B H W 3"], train: bool) -> dict[str, Float[Array, "B _"]]:
         """Normalised images [B, H, W, 3] -> `features` [B, C] and `logits` [B, K], float32."""
-        features = self.backbone(images, train).mean((1, 2), dtype=wide(self.backbone.dtype))
+        features = self.backbone(images, train)
+        if features.ndim == 4:
+            features = features.mean((1, 2), dtype=wide(self.backbone.dtype))
         return {"features": features, "logits": self.head(features, train).astype(features.dtype)}

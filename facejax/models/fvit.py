@@ -111,8 +111,10 @@ class FViT(nn.Module):
         return SIZES[self.size]["width"]
 
     @nn.compact
-    def __call__(self, tokens: Float[ArrayLike, "B n C"], train: bool) -> Float[Array, "B {self.width}"]:
-        """Tokens [B, n, C] -> embeddings [B, width], float32."""
+    def __call__(
+        self, tokens: Float[ArrayLike, "B n C"], train: bool, every: bool = False
+    ) -> Float[Array, "B {self.width}"] | Float[Array, "B n {self.width}"]:
+        """Tokens [B, n, C] -> embeddings [B, width], or features of `every` token, [B, n, width]; float32."""
         settings, normal = SIZES[self.size], nn.initializers.normal(1.0)
         batch, count, _ = tokens.shape
         positions = self.param("positions", normal, (1, self.num_positions + 1, self.width))
@@ -131,7 +133,7 @@ class FViT(nn.Module):
                 self.dtype,
                 name=f"block{index}",
             )(x, train)
-        return _norm(wide(self.dtype), "norm")(x[:, 0])
+        return _norm(wide(self.dtype), "norm")(x[:, 1:] if every else x[:, 0])
 
     def _positions_of(self, positions, count: int):
         if not self.interpolate or count == self.num_positions:
@@ -162,6 +164,12 @@ class FaceTransformer(nn.Module):
     def __call__(self, images: Float[ArrayLike, "B S S 3"], train: bool) -> Float[Array, "B {self.transformer.width}"]:
         """Normalised images [B, S, S, 3] -> embeddings [B, width], float32."""
         return self.transformer(self.tokens(images, train), train)
+
+    def grid(self, images: Float[ArrayLike, "B S S 3"], train: bool) -> Float[Array, "B side side D"]:
+        """Normalised images -> features of the patches, float32, side = S / patch_size; only for a regular grid."""
+        features = self.transformer(self.tokens(images, train), train, every=True)
+        side = images.shape[1] // self.patch_size
+        return features.reshape(len(images), side, side, -1)
 
     def tokens(self, images: Float[ArrayLike, "B S S 3"], train: bool) -> Float[Array, "B P C"]:
         """The patches that the transformer sees: [B, P, patch_size^2 3]."""

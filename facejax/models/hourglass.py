@@ -13,7 +13,6 @@ from facejax.models.batch_norm import BatchNorm
 from facejax.models.initializers import torch_conv
 from facejax.models.precision import wide
 
-STEM_WIDTH = 128
 BOUNDARY = 0.05  # threshold on the last landmark's heatmap, above which a cell's coordinates are repeated
 
 
@@ -117,20 +116,40 @@ class Stack(nn.Module):
         y = ResidualBlock(width, self.dtype, name="block")(y, train)
         y = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(_conv(y, width, dtype=self.dtype, name="conv"), train))
 
-        def head(name, features):
-            return _conv(y, features, dtype=self.dtype, name=name).astype(wide(self.dtype))
-
-        heatmaps = nn.relu(_instance_norm(head("heatmaps", self.num_points)))
-        pointmaps = nn.sigmoid(head("pointmaps", self.num_points))
-        edgemaps = nn.sigmoid(head("edgemaps", len(self.edges)))
-        weights, bias = edge_weights(self.edges, self.num_points)
-        # "highest": otherwise accelerators round the factors to bfloat16.
-        attention = jnp.einsum("bhwe,ep->bhwp", edgemaps, weights.astype(edgemaps.dtype), precision="highest") + bias
-        maps = {"heatmaps": attention * pointmaps * heatmaps, "pointmaps": pointmaps, "edgemaps": edgemaps}
+        maps, heatmaps = landmark_maps(y, self.num_points, self.edges, self.dtype)
         if not self.is_last:
-            merged = {"features": y, "heatmaps": heatmaps, "pointmaps": pointmaps, "edgemaps": edgemaps}
+            merged = {"features": y, **maps, "heatmaps": heatmaps}
             x = x + sum(_conv(z, width, dtype=self.dtype, name=f"merge_{name}") for name, z in merged.items())
         return x, heatmaps, maps
+
+
+def landmark_maps(x, num_points: int, edges: Sequence[Sequence[int]], dtype):
+    """The maps of a grid of features [B, h, w, C], float32; to be called within a module, which gets the layers.
+
+    Returns:
+      "heatmaps" [B, h, w, P] that landmarks are the means of, "pointmaps" of the same shape and "edgemaps"
+      [B, h, w, E] in [0, 1]; the heatmaps before these two attend to them.
+    """
+
+    def head(name, features):
+        return _conv(x, features, dtype=dtype, name=name).astype(wide(dtype))
+
+    heatmaps = nn.relu(_instance_norm(head("heatmaps", num_points)))
+    pointmaps = nn.sigmoid(head("pointmaps", num_points))
+    maps = {"heatmaps": pointmaps * heatmaps, "pointmaps": pointmaps}
+    if edges:
+        maps["edgemaps"] = nn.sigmoid(head("edgemaps", len(edges)))
+        weights, bias = edge_weights(edges, num_points)
+        weights = weights.astype(pointmaps.dtype)
+        # "highest": accelerators round what they multiply to bfloat16 otherwise.
+        maps["heatmaps"] *= jnp.einsum("bhwe,ep->bhwp", maps["edgemaps"], weights, precision="highest") + bias
+    return maps, heatmaps
+
+
+def landmarks_of(maps: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The maps of one stack with the channels first, and "landmarks" [B, P, 2], the means of its heatmaps."""
+    landmarks = {"landmarks": soft_argmax(maps["heatmaps"])}
+    return landmarks | {name: z.transpose(0, 3, 1, 2) for name, z in maps.items()}
 
 
 def _instance_norm(x):
@@ -154,6 +173,7 @@ class StackedHourglass(nn.Module):
       width: channels of the hourglasses; 256 is the published network.
       num_stacks: S.
       num_levels: number of halvings within an hourglass.
+      stem_width: channels of the layers before the hourglasses; 128 is the published network.
       dtype: type of the computation; parameters, statistics, maps and landmarks are float32.
     """
 
@@ -162,6 +182,7 @@ class StackedHourglass(nn.Module):
     width: int = 256
     num_stacks: int = 4
     num_levels: int = 4
+    stem_width: int = 128
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -177,17 +198,16 @@ class StackedHourglass(nn.Module):
           "heatmaps" [S, B, P, H/4, W/4], not normalised, "pointmaps" of the same shape, "edgemaps" [S, B, E, H/4, W/4].
         """
         x = _with_coordinates(images.astype(self.dtype))
-        x = _conv(x, STEM_WIDTH // 2, 7, 2, dtype=self.dtype, name="stem_conv")
+        x = _conv(x, self.stem_width // 2, 7, 2, dtype=self.dtype, name="stem_conv")
         x = nn.relu(BatchNorm(dtype=self.dtype, name="stem_norm")(x, train))
-        x = ResidualBlock(STEM_WIDTH, self.dtype, name="stem_block0")(x, train)
+        x = ResidualBlock(self.stem_width, self.dtype, name="stem_block0")(x, train)
         x = nn.max_pool(x, (2, 2), (2, 2))
-        x = ResidualBlock(STEM_WIDTH, self.dtype, name="stem_block1")(x, train)
+        x = ResidualBlock(self.stem_width, self.dtype, name="stem_block1")(x, train)
         x = ResidualBlock(self.width, self.dtype, name="stem_block2")(x, train)
         heatmaps, outputs = None, []
         for number in range(self.num_stacks):
             last = number == self.num_stacks - 1
             stack = Stack(self.num_points, self.edges, self.num_levels, last, self.dtype, name=f"stack{number}")
             x, heatmaps, maps = stack(x, heatmaps, train)
-            landmarks = soft_argmax(maps["heatmaps"])
-            outputs.append({"landmarks": landmarks} | {name: z.transpose(0, 3, 1, 2) for name, z in maps.items()})
+            outputs.append(landmarks_of(maps))
         return jax.tree.map(lambda *stacks: jnp.stack(stacks), *outputs)

@@ -11,8 +11,8 @@ from random_inputs import generator
 
 from facejax.data import pipeline, records
 from facejax.errors import UserError
-from facejax.evaluation import linear_probe, nearest_neighbours, ridge, suite, verification
-from facejax.evaluation.protocols import PROTOCOLS
+from facejax.evaluation import alignment, linear_probe, nearest_neighbours, ridge, suite, verification
+from facejax.evaluation.protocols import PROTOCOLS, higher_is_better
 
 SIZE, BATCH = 8, 16
 
@@ -310,3 +310,108 @@ def test_one_split_presented_in_two_ways_is_extracted_twice(faces):
     metrics = suite.evaluate(encode, parse(evaluations), faces)
     assert len(faces.calls) == 2
     assert metrics["again/verification_accuracy"] == metrics["mirrored/verification_accuracy"]
+
+
+# --- Networks with a head of their own
+
+
+class Answers:
+    """Features that are given, in the place of images; labels next to them."""
+
+    def __init__(self, features, **fields):
+        self.features, self.fields = np.asarray(features, np.float32), fields
+        self.pictures = {}
+
+    def batches(self, folder, split, fields):
+        assert split == "test"  # nothing is fitted
+        total = len(self.features)
+        for start in range(0, total, BATCH):
+            rows = np.arange(start, start + BATCH).clip(max=total - 1)
+            images = np.broadcast_to(rows[:, None, None, None].astype(np.uint8), (BATCH, SIZE, SIZE, 3))
+            yield {"image": images, "mask": np.arange(start, start + BATCH) < total} | {
+                field: self.fields[field][rows] for field in fields
+            }
+
+    def judge(self, locate=lambda points, sizes: points, **settings):
+        evaluations = parse({"x": dict(data="faces", **settings)})
+
+        def answer(images):
+            return {"answers": self.features[images[:, 0, 0, 0]]}
+
+        found = suite.evaluate(answer, evaluations, self.batches, self.pictures.__setitem__, locate)
+        return {name.removeprefix("x/answers/"): value for name, value in found.items()}
+
+
+def test_logits_are_judged_as_they_are(caplog):
+    rng = generator()
+    logits, labels = rng.normal(size=(40, 4)), rng.integers(0, 3, 40)
+    found = Answers(logits, expression=labels).judge(label="expression", probes=("classification",))
+    assert found["accuracy"] == (logits.argmax(1) == labels).mean() and "mean_class_accuracy" in found
+    assert "1 of 4 classes have no images" in caplog.text
+    labels = rng.integers(0, 2, (40, 4))
+    settings = {"label": "attributes", "probes": ("classification",), "names": ("a", "b", "c", "d")}
+    found = Answers(logits, attributes=labels).judge(**settings)
+    np.testing.assert_allclose(found["mean_accuracy"], ((logits >= 0) == labels).mean())
+    np.testing.assert_allclose(found["accuracy_c"], ((logits >= 0) == labels)[:, 2].mean())
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([0, 4] * 20), r"'expression' of faces \(test\) is 0 to 4, but the network has 4 classes, from 0 on"),
+        (np.array([-1, 2] * 20), "is -1 to 2, but the network has 4 classes"),
+        (
+            np.full((40, 3), 1),
+            r"'classification' needs one integer, or 4 zeros and ones, but .* is int64 \[3\]",
+        ),
+        (np.full((40, 4), 2), "needs one integer, or 4 zeros and ones"),
+    ],
+)
+def test_labels_that_do_not_suit_logits(labels, message):
+    with pytest.raises(UserError, match=message):
+        Answers(np.zeros((40, 4)), expression=labels).judge(label="expression", probes=("classification",))
+
+
+def landmarks_of(rng, count):
+    """Faces of images of 100 x 80, and guesses, from the middle of the first pixel."""
+    true = rng.uniform(0, 80, (count, 68, 2)).astype(np.float32)
+    return true, true + rng.normal(0, 1, true.shape).astype(np.float32), np.tile([100, 80], (count, 1))
+
+
+def test_points_are_judged_in_the_pixels_of_the_image():
+    rng = generator()
+    true, guess, sizes = landmarks_of(rng, 30)
+    flags = np.eye(3, dtype=np.uint8)[rng.integers(0, 2, 30)]  # the third subset is empty
+    answers = Answers((guess / 2).reshape(30, -1), landmarks=true + 0.5, full_size=sizes, hard=flags)
+
+    def twice(points, given):
+        assert (given == sizes).all()
+        return 2 * points
+
+    settings = {"label": "landmarks", "probes": ("landmarks",), "thresholds": (0.05, 0.1), "origin": "corner"}
+    found = answers.judge(twice, **settings, subset="hard", subset_names=("pose", "blur", "night"))
+    expected = alignment.alignment(guess, true, threshold=0.05)
+    assert found["nme"] == pytest.approx(expected.nme, rel=1e-5)
+    assert found["failure_rate_5"] == expected.failure_rate and found["auc_5"] == pytest.approx(expected.auc, abs=1e-3)
+    assert found["nme_pupils"] == pytest.approx(alignment.alignment(guess, true, by="pupils").nme, rel=1e-5)
+    chosen = flags[:, 1] > 0
+    assert found["nme_blur"] == pytest.approx(alignment.alignment(guess[chosen], true[chosen]).nme, rel=1e-5)
+    assert not any("night" in name for name in found)
+    assert answers.pictures["x_errors"].shape == (420, 640, 3)
+    assert all(higher_is_better(f"x/answers/{name}") == name.startswith("auc") for name in found)
+
+
+def test_subsets_by_number():
+    rng = generator()
+    true, guess, sizes = landmarks_of(rng, 12)
+    answers = Answers(guess.reshape(12, -1), landmarks=true, full_size=sizes, subset=np.array([1, 2] * 6))
+    settings = {"label": "landmarks", "probes": ("landmarks",), "subset": "subset"}
+    found = answers.judge(**settings, subset_names=("train", "common", "challenging"))
+    assert found["nme_common"] == pytest.approx(alignment.alignment(guess[::2], true[::2]).nme, rel=1e-5)
+    assert "nme_train" not in found
+    with pytest.raises(UserError, match=r"subset_names has 2 names, but 'subset' tells 3 subsets"):
+        answers.judge(**settings, subset_names=("train", "common"))
+    with pytest.raises(UserError, match=r"'landmarks' needs \[68, 2\] points for an image"):
+        Answers(guess.reshape(12, -1), landmarks=true[:, :5], full_size=sizes).judge(
+            label="landmarks", probes=("landmarks",)
+        )

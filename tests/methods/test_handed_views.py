@@ -13,8 +13,10 @@ import pytest
 import shape_checks
 
 from experiments import fra_r50, lafs_finetune, lafs_part_fvit, pcl_voxceleb
+from experiments.alignment import w300
+from experiments.finetune import rafdb
 from facejax.data import photometry
-from facejax.methods import fra, lafs, pcl, supervised
+from facejax.methods import alignment, finetune, fra, lafs, pcl, supervised
 from facejax.train_state import TrainState
 
 SIZE = 16
@@ -460,3 +462,134 @@ def test_recognition_augments_the_whole_image_before_the_crop(monkeypatch):
     jax.eval_shape(lambda: step.method.train_step(step.state, batch, jax.random.key(0)))
     assert sizes == [(4, SIZE + 5, SIZE + 5, 3)]
     assert step.network.calls[-1]["inputs"].shape == (4, SIZE, SIZE, 3)
+
+
+# --- Fine-tuning
+
+
+class Finetuning:
+    """A step of fine-tuning whose network answers with the mean colour of an image, three classes."""
+
+    def __init__(self, **changes):
+        config = rafdb.get_config()
+        config.image_size, config.batch_size, config.dtype = SIZE, 6, "float32"
+        config.classifier.num_classes = 3
+        config.mean, config.std = (0.25,) * 3, (0.5,) * 3
+        config.view.update(jitter_probability=0.0, flip=0.0, shift_probability=0.0, rotation_probability=0.0)
+        config.erasing.probability = 0.0
+        config.update_from_flattened_dict(changes)
+        self.method = finetune.Finetune(config, steps_per_epoch=2, total_steps=200)
+        self.method.network = self.network = Recorder(self.respond)
+        params = {"backbone": {"w": jnp.zeros(3)}, "head": {"w": jnp.zeros(3)}}
+        self.state = new_state(params, opt_state=self.method.optimizer.init(params))
+        self.labels = jnp.array([0, 1, 2, 2, 1, 0])
+
+    @staticmethod
+    def respond(variables, images, settings):
+        return {"logits": images.mean((1, 2)) + variables["params"]["head"]["w"]}, {}
+
+    def run(self, at=0):
+        batch = batch_of(6) | {"expression": self.labels}
+        calls, metrics = recorded(self.method.train_step, {"network": self.network}, self.state, batch, at=at)
+        return calls["network"][0], metrics
+
+
+def test_finetuning_sees_whole_images_and_their_labels():
+    step = Finetuning()
+    call, metrics = step.run()
+    np.testing.assert_allclose(call["inputs"], batch_of(6)["image"] / np.float32(127.5) - 0.5, atol=1e-5)
+    logits = np.asarray(call["inputs"].mean((1, 2)), np.float64)
+    logarithms = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    np.testing.assert_allclose(metrics["total"], -logarithms[np.arange(6), step.labels].mean(), rtol=1e-5)
+    assert step.network.calls[-1]["modes"] == (True,)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"view.flip": 0.5},
+        {"view.shift_probability": 1.0},
+        {"view.rotation_probability": 1.0},
+        {"view.jitter_probability": 1.0},
+        {"erasing.probability": 1.0},
+    ],
+)
+def test_finetuning_augments_each_image_anew(changes):
+    step, plain = Finetuning(**changes), np.asarray(batch_of(6)["image"]) / 127.5 - 0.5
+    first, second = (np.asarray(step.run(at=at)[0]["inputs"]) for at in (0, 1))
+    assert different(first, plain) and different(first, second)
+    if "erasing.probability" in changes:
+        assert ((np.abs(first - plain) < 1e-5) | (first == 0)).all()  # what is painted is 0 after normalisation
+
+
+def test_finetuning_drops_out_anew():
+    step = Finetuning()
+    keys = [keys_of(step.run(at=at)[0]) for at in (0, 1)]
+    assert not np.array_equal(*keys)
+
+
+# --- Alignment
+
+
+class Aligning:
+    """A step of alignment whose network finds the points at the middle of their maps."""
+
+    POINTS = 68
+
+    def __init__(self, **changes):
+        config = w300.get_config()
+        config.image_size, config.batch_size, config.dtype = SIZE, 3, "float32"
+        config.landmarks.edges = False
+        config.view.update(side=0.5, flip=0.0, shift=0.0, rotation=0.0, scale=0.0)
+        config.disturb = dict.fromkeys(config.disturb, 0.0)
+        config.update_from_flattened_dict(changes)
+        self.method = alignment.Alignment(config, steps_per_epoch=2, total_steps=1000)
+        self.method.network = self.network = Recorder(self.respond)
+        params = {"w": jnp.ones(())}
+        self.state = new_state(params, target={"params": params}, opt_state=self.method.optimizer.init(params))
+        rng = np.random.default_rng(0)
+        self.points = rng.uniform(0.3, 0.7, (3, self.POINTS, 2)) * 2 * SIZE  # of records twice as large as they arrive
+
+    def respond(self, variables, images, settings):
+        maps = jnp.full((1, len(images), self.POINTS, SIZE // 4, SIZE // 4), variables["params"]["w"])
+        return {"landmarks": jnp.zeros((1, len(images), self.POINTS, 2)), "heatmaps": maps, "pointmaps": 0.5 * maps}, {}
+
+    def examples(self, at=0):
+        """Images and landmarks that a step trains on."""
+        batch = batch_of(3, 2 * SIZE)
+        batch |= {"landmarks": jnp.asarray(2 * self.points, jnp.float32), "full_size": 2 * batch["size"]}
+        rng = jax.random.fold_in(jax.random.key(0), at)
+        return jax.jit(self.method.examples)(rng, batch)
+
+
+def test_alignment_sees_the_middle_blue_first_and_its_landmarks():
+    step = Aligning()
+    images, targets = step.examples()
+    middle = np.asarray(batch_of(3, 2 * SIZE)["image"])[:, SIZE // 2 : -SIZE // 2, SIZE // 2 : -SIZE // 2, ::-1]
+    np.testing.assert_allclose(images, middle / 127.5 - 1, atol=1e-5)
+    # Points count from the first pixel's middle of a record that is four times as wide as the view.
+    expected = (step.points + 0.25 - SIZE / 2) / SIZE * 2 - 1
+    np.testing.assert_allclose(targets.landmarks, expected, atol=1e-5)
+    assert targets.pointmaps.shape == (3, 68, SIZE // 4, SIZE // 4)
+
+
+def test_alignment_places_and_disturbs_anew():
+    step = Aligning(**{"view.shift": 0.1, "view.flip": 0.5, "disturb.noise": 1.0})
+    (first, _), (second, _) = step.examples(0), step.examples(1)
+    assert different(first, second)
+    plain, _ = Aligning().examples()
+    assert different(first, plain)
+
+
+def test_alignment_averages_and_slows_down():
+    step = Aligning(**{"average.half_life": 3.0, "optimizer.milestones": (1,)})
+    rates, state = [], step.state
+    update = jax.jit(step.method.update)
+    for _ in range(3):
+        before = state
+        state, metrics = update(state, step.examples(), jax.random.key(0))
+        rates.append(float(metrics["learning_rate"]))
+        expected = (before.target["params"]["w"] + state.params["w"]) / 2  # a batch is half a life
+        np.testing.assert_allclose(state.target["params"]["w"], expected, rtol=1e-6)
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-4], rtol=1e-5)
+    assert step.method.eval_variables(state) is state.target

@@ -10,16 +10,17 @@ import numpy as np
 import optax
 import pytest
 
-from facejax import adamw, losses, optimizers, schedules
+from experiments.finetune import celeba as celeba_experiment
+from experiments.finetune import rafdb
+from facejax import losses, optimizers, schedules
 from facejax.interop import classifier as interop
 from facejax.interop import torch_layout
-from facejax.models.classifier import AttributeHead, Classifier, LinearHead
-from facejax.models.resnet import ResNet
+from facejax.methods.finetune import Finetune
+from facejax.train_state import TrainState
 
 BATCH, SIZE, STEPS = 8, 96, 3
 EPOCHS, WARMUP_EPOCHS, STEPS_PER_EPOCH = 100, 5, 2
 END, WEIGHT_DECAY = 1e-6, 0.05
-PARTS = ("backbone", "head")
 FORWARDS, LOSSES, CHANGES = 1e-6, 1e-6, (1e-5, 1e-5)  # in float64; changes: norm, projection over norm
 
 
@@ -27,10 +28,6 @@ def make_schedule(peak):
     return schedules.warmup_into_cosine(
         peak, END, warmup_steps=WARMUP_EPOCHS * STEPS_PER_EPOCH, total_steps=EPOCHS * STEPS_PER_EPOCH
     )
-
-
-def fine_tuning():
-    return adamw.adamw_by_part({part: make_schedule(2e-4) for part in PARTS}, weight_decay=WEIGHT_DECAY)
 
 
 def linear_probe():
@@ -46,46 +43,67 @@ def attribute_accuracy(logits, targets):
 
 
 class Run:
-    """A network, its loss, and its golden values; `steps` trains it."""
+    """An experiment's method in float64, and its golden values; `tune` and `probe` train it."""
 
-    def __init__(self, vectors, variant, head, loss, accuracy):
-        self.vectors, self.variant, self.loss, self.accuracy = vectors, variant, loss, accuracy
+    def __init__(self, vectors, experiment, variant, accuracy):
+        config = experiment.get_config()
+        config.dtype, config.resnet.variant, config.classifier.dropout = "float64", variant, 0.0
+        assert config.epochs == EPOCHS
+        self.method = Finetune(config, steps_per_epoch=STEPS_PER_EPOCH, total_steps=EPOCHS * STEPS_PER_EPOCH)
+        self.network = self.method.network
+        self.vectors, self.variant, self.accuracy = vectors, variant, accuracy
         self.seed = int(vectors["seed"])
         self.initial = golden.state_dict(json.loads(str(vectors["shapes"])), self.seed)
         variables = interop.from_official(self.initial, variant=variant)
         self.variables = jax.tree.map(lambda array: jnp.asarray(array, "float64"), variables)
-        self.network = Classifier(ResNet(variant, dtype=jnp.float64), head)
 
     def images(self, step):
         images = golden.image(f"faces/{step}", (BATCH, 3, SIZE, SIZE), self.seed).transpose(0, 2, 3, 1)
         return 4 * images.astype("float64") - 2
 
-    def steps(self, optimizer, parts, train):
-        """Outputs and gradients of step 0, losses and accuracies of all, the official arrays afterwards.
+    def tune(self):
+        """The method's steps; see `results`."""
+        params = self.variables["params"]
+        statistics, opt_state = {"batch_stats": self.variables["batch_stats"]}, self.method.optimizer.init(params)
+        state = TrainState(jnp.zeros((), jnp.int32), params, statistics, None, opt_state)
 
-        Gradients are those of the `parts` that are trained, as other ones need not be computed.
-        """
+        @jax.jit
+        def step(state, examples):
+            rng = jax.random.key(0)
+            gradients = jax.grad(self.method.loss, has_aux=True)(state.params, state.statistics, examples, rng)[0]
+            updated, metrics = self.method.update(state, examples, rng)
+            outputs, _ = self.network.apply(state.variables, examples[0], True, mutable=["batch_stats"])
+            return updated, (outputs, gradients, metrics["total"])  # computed once, for XLA sees that they are the same
+
+        results = []
+        for index in range(STEPS):
+            state, result = step(state, (self.images(index), jnp.asarray(self.vectors["targets"][index])))
+            results.append(result)
+        return self.results(results, state.variables)
+
+    def probe(self, optimizer):
+        """Steps of the head alone; see `results`."""
 
         @jax.jit
         def step(variables, opt_state, images, targets):
             def loss(params):
-                outputs, moved = self.network.apply(
-                    {**variables, "params": params}, images, train=train, mutable=["batch_stats"]
-                )
-                return self.loss(outputs["logits"], targets), (outputs, moved)
+                outputs = self.network.apply({**variables, "params": params}, images, train=False)
+                return losses.cross_entropy(outputs["logits"], targets), outputs
 
-            gradient = jax.value_and_grad(loss, has_aux=True)
-            (total, (outputs, moved)), gradients = gradient(variables["params"])
+            (total, outputs), gradients = jax.value_and_grad(loss, has_aux=True)(variables["params"])
             updates, opt_state = optimizer.update(gradients, opt_state, variables["params"])
             params = optax.apply_updates(variables["params"], updates)
-            trained = {part: gradients[part] for part in parts}
-            return {**moved, "params": params}, opt_state, (outputs, trained, total)
+            return {**variables, "params": params}, opt_state, (outputs, {"head": gradients["head"]}, total)
 
         variables, opt_state, results = self.variables, optimizer.init(self.variables["params"]), []
         for index in range(STEPS):
             targets = jnp.asarray(self.vectors["targets"][index])
             variables, opt_state, result = step(variables, opt_state, self.images(index), targets)
             results.append(result)
+        return self.results(results, variables)
+
+    def results(self, results, variables):
+        """Outputs and gradients of step 0, losses and accuracies of all, the official arrays afterwards."""
         outputs, gradients, _ = results[0]
         found = {
             "loss": [float(total) for _, _, total in results],
@@ -113,33 +131,31 @@ def attribute_loss(logits, targets):
 @pytest.fixture(scope="module")
 def celeba(goldens):
     with jax.enable_x64(True):
-        head = AttributeHead(dropout=0.0, dtype=jnp.float64)
-        return Run(goldens("celeba_neck"), "resnet50", head, attribute_loss, attribute_accuracy)
+        return Run(goldens("celeba_neck"), celeba_experiment, "resnet50", attribute_accuracy)
 
 
 @pytest.fixture(scope="module")
 def expression(goldens):
     with jax.enable_x64(True):
-        head = LinearHead(7, dtype=jnp.float64)
-        return Run(goldens("fer_finetune"), "resnet18", head, losses.cross_entropy, class_accuracy)
+        return Run(goldens("fer_finetune"), rafdb, "resnet18", class_accuracy)
 
 
 @pytest.fixture(scope="module")
 def tuned_celeba(celeba):
     with jax.enable_x64(True):
-        return celeba.steps(fine_tuning(), PARTS, train=True)
+        return celeba.tune()
 
 
 @pytest.fixture(scope="module")
 def tuned_expression(expression):
     with jax.enable_x64(True):
-        return expression.steps(fine_tuning(), PARTS, train=True)
+        return expression.tune()
 
 
 @pytest.fixture(scope="module")
 def probed(expression):
     with jax.enable_x64(True):
-        return expression.steps(linear_probe(), ["head"], train=False)
+        return expression.probe(linear_probe())
 
 
 def assert_fine_tuning(label, run, tuned):
@@ -248,3 +264,4 @@ def test_schedule(goldens, file, prefix, peak):
 @pytest.mark.parametrize("file", ["celeba_neck", "fer_finetune"])
 def test_decay(goldens, file):
     np.testing.assert_array_equal(goldens(file)["weight_decay"], WEIGHT_DECAY)
+    assert rafdb.get_config().optimizer.weight_decay == WEIGHT_DECAY

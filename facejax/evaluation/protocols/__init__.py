@@ -1,5 +1,6 @@
 """Protocols by name, for configs. A new one is added here in one line."""
 
+from facejax.evaluation.protocols.heads import CLASSIFICATION, LANDMARKS
 from facejax.evaluation.protocols.linear import LINEAR
 from facejax.evaluation.protocols.neighbours import KNN, RETRIEVAL
 from facejax.evaluation.protocols.pairs import VERIFICATION
@@ -13,6 +14,8 @@ PROTOCOLS: dict[str, Protocol] = {
     "ridge": RIDGE,
     "alignment": ALIGNMENT,
     "verification": VERIFICATION,
+    "classification": CLASSIFICATION,
+    "landmarks": LANDMARKS,
 }
 
 LOWER_IS_BETTER = frozenset(word for protocol in PROTOCOLS.values() for word in protocol.lower_is_better)

@@ -104,11 +104,13 @@ class Task:
       key: of the config, where it is described; for errors.
       settings: the protocol's.
       splits: by name, those of `settings.splits()`.
+      locate: `Preprocessing.locate` of the encoder, for features that are points.
     """
 
     key: str
     settings: Settings
     splits: Mapping[str, Split]
+    locate: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda points, sizes: points
 
     @property
     def train(self) -> Split:
@@ -186,6 +188,7 @@ class Outcome:
       unit: what a unit is called, in the plural.
       groups: [units], to draw by, where the protocol knows better than the task's field.
       curve: for the picture.
+      picture: uint8 [H, W, 3], in the place of one that shows the curve.
     """
 
     statistics: Mapping[str, Statistic]
@@ -194,6 +197,7 @@ class Outcome:
     unit: str = "images"
     groups: np.ndarray | None = None
     curve: Curve | None = None
+    picture: np.ndarray | None = None
 
     @classmethod
     def of_test_images(cls, task: Task, statistics: Mapping[str, Statistic], **more) -> "Outcome":
