@@ -15,6 +15,7 @@ COLORS = ("#2f86c9", "#d55e00", "#009e73", "#b5679b", "#8a7a00", "#7f7f7f")
 DASHES = ("solid", "dashed", "dotdash", "dotted")
 GREY = "#7c7c7c"  # of axes and numbers: legible on white and on black
 MOST_POINTS = 500  # of a curve on the page
+CURVE_TOOLTIP = "<div>step @step: @value{0.[0000]a}, @time{%F %H:%M}</div>"  # a line, as several may show
 # page.js fills in the columns thumbnail, color and text; Bokeh escapes what stands in place of @NAME.
 FACE_TOOLTIP = """
 <div class="face-tooltip" style="display: flex; gap: 8px; max-width: 260px">
@@ -45,9 +46,9 @@ def curves(by_run: Mapping[int, Curve]) -> dict[str, Any]:
         lines.append(figure.line("step", "value", source=source, color=color(run), line_width=2, line_dash=dash))
         if len(shown) == 1:
             figure.scatter("step", "value", source=source, color=color(run), size=6)
-    tooltips = [("step", "@step"), ("value", "@value{0.[0000]a}"), ("at", "@time{%F %H:%M}")]
-    formatters = {"@time": "datetime"}
-    figure.add_tools(bokeh.models.HoverTool(renderers=lines, mode="vline", tooltips=tooltips, formatters=formatters))
+    hover = bokeh.models.HoverTool(renderers=lines, mode="vline", tooltips=CURVE_TOOLTIP)
+    hover.formatters = {"@time": "datetime"}
+    figure.add_tools(hover)
     return bokeh.embed.json_item(figure)
 
 

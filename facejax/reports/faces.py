@@ -115,7 +115,11 @@ def read(folder: str, split: str, names: Mapping[str, Sequence[str]]) -> Faces:
     if not rows:
         raise UserError(f"{source}: not one record can be read")
     labels: dict[str, Label] = {}
-    for name in sorted(source.features, key=lambda name: (name != "identity", len(source.features[name].shape), name)):
+
+    def order(name):  # what tells most about a face first
+        return name != "identity", len(source.features[name].shape), name not in names, name
+
+    for name in sorted(source.features, key=order):
         labels |= _labels(name, source.features[name], [row[name] for row in rows], names.get(name, ()))
     return Faces(source, indices, thumbnails, labels)
 

@@ -23,7 +23,7 @@ function textOf(name, face) {
 }
 
 function textsOf(first) {
-  const others = Object.keys(data.labels).filter(name => name !== first).slice(0, 6)
+  const others = Object.keys(data.labels).filter(name => name !== first).slice(0, 4)
   return data.thumbnails.map((_, face) => [first, ...others].filter(Boolean).map(name => textOf(name, face)).join("\n"))
 }
 

@@ -71,7 +71,7 @@ def render(runs: Sequence[Run], faces: Faces | None, missing: Sequence[str]) -> 
         nothing=comparison.NOTHING,
         curves=_curve_groups(curves),
         pictures=_pictures(runs),
-        faces=f"{len(faces.indices)} faces of {faces.source.folder} ({faces.source.split})" if faces else "",
+        faces=f"{len(faces.indices)} faces of {faces.source.folder.name} ({faces.source.split})" if faces else "",
         seen=seen,
         labels=list(labels),
         settings=[("Config", _table([run.config for run in runs])), ("Versions", _table([r.versions for r in runs]))],
