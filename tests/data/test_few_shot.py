@@ -65,5 +65,5 @@ def test_fraction_of_the_records(source):
     assert tenth.indices.tolist() != list(range(60)) and tenth.indices.tolist() == sorted(tenth.indices)
     assert [tenth[i] for i in range(60)] == [source[i] for i in tenth.indices]
     assert tenth.where(7) == source.where(int(tenth.indices[7])) and tenth.features == source.features
-    with pytest.raises(UserError, match=r"a fraction of 0\.001 of its 600 records is none"):
+    with pytest.raises(UserError, match=r"a fraction of 0\.001 of its 600 records leaves none"):
         few_shot.select(source, 0.001, seed=3)

@@ -45,7 +45,7 @@ def test_grid(size, cells):
 
 def test_stride_is_on_the_3x3_convolution():
     """v1.5: a corner that only the 1x1 convolution of v1 would skip changes the result."""
-    block = resnet.Bottleneck(4, 2, jnp.float32, 1)
+    block = resnet.Bottleneck(4, 2, jnp.float32)
     x = jax.random.normal(jax.random.key(np.random.randint(2**31)), (1, 4, 4, 16))
     variables = jax.jit(lambda x: block.init(jax.random.key(0), x, False))(x)
     without_shortcut = jax.tree.map(jnp.copy, variables)
@@ -56,6 +56,6 @@ def test_stride_is_on_the_3x3_convolution():
 
 
 def test_initial_values_are_kaiming_normal_fan_out():
-    block = resnet.BasicBlock(128, 1, jnp.float32, 1)
+    block = resnet.BasicBlock(128, 1, jnp.float32)
     variables = jax.jit(lambda key: block.init(key, jnp.zeros((1, 2, 2, 128)), False))(jax.random.key(0))
     np.testing.assert_allclose(variables["params"]["conv1"]["kernel"].std(), np.sqrt(2 / (128 * 9)), rtol=0.02)
