@@ -21,6 +21,7 @@ from facejax.errors import UserError
 from facejax.evaluation import floors
 from facejax.evaluation.floors import Floor
 from facejax.evaluation.protocols.protocol import Settings
+from facejax.evaluation.protocols.regions import KIND as HEATMAPS
 from facejax.progress import phase
 
 
@@ -45,11 +46,13 @@ class Presentation:
     input_range: str = "trained"
     image_size: int | None = None
     interpolation: str | None = None
+    kind: str | None = None  # only if heatmaps are meant, which are extracted apart from features
 
     @classmethod
     def of(cls, settings: Settings) -> "Presentation":
         """The presentation in the settings of a task."""
-        return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
+        told = {field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)}
+        return cls(**told | {"kind": HEATMAPS if settings.kind == HEATMAPS else None})
 
 
 class Column(abc.ABC):
@@ -68,16 +71,16 @@ class Column(abc.ABC):
         """Everything that the features depend on, apart from the images."""
 
     @abc.abstractmethod
-    def kind(self, asked: str | None, key: str) -> str:
-        """The kind of features of a task.
+    def kind(self, asked: str | None, key: str) -> str | None:
+        """The kind of features of a task; None: this column has no place in it.
 
         Raises:
           UserError: there is no such kind; it names the task by its key.
         """
 
     @abc.abstractmethod
-    def dimension(self, presentation: Presentation, kind: str) -> int:
-        """Length of the features.
+    def shape(self, presentation: Presentation, kind: str) -> tuple[int, ...]:
+        """Shape of the features of an image.
 
         Raises:
           UserError: the network does not support this presentation of images.
@@ -118,24 +121,33 @@ class EncoderColumn(Column):
 
     def kind(self, asked, key):
         """See `Column`."""
+        if asked == HEATMAPS:
+            if self.encoder.architecture.has(HEATMAPS):
+                return HEATMAPS
+            raise UserError(f"{key}: {self.name} has no heatmaps: only encoders that find regions can be judged by it")
         try:
             return self.encoder.kind(asked)
         except UserError as error:
             raise UserError(f"{key}.kind: {self.name}: {error}") from error
 
-    def dimension(self, presentation, kind):
+    def shape(self, presentation, kind):
         """See `Column`."""
         encoder = self.presented(presentation)
+        size = encoder.preprocessing.size
         try:
-            encoder.architecture.select(encoder.variables, encoder.preprocessing.size, self.name)
-            return encoder.dimensions[kind]
+            encoder.architecture.select(encoder.variables, size, self.name)
+            if kind != HEATMAPS:
+                return (encoder.dimensions[kind],)
+            image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+            return (2, *jax.eval_shape(encoder.architecture.heatmaps, encoder.variables, image).shape[1:])
         except (TypeError, ValueError) as error:
-            size = encoder.preprocessing.size
             raise UserError(f"{self.name}: its network does not take images of {size} px ({error!s:.100})") from error
 
     def rows(self, source, presentation, unreadable):
         """See `Column`."""
         encoder = self.presented(presentation)
+        if presentation.kind == HEATMAPS:
+            return _heatmaps(encoder, source, unreadable)
 
         def squares(position):
             size = encoder.preprocessing.size
@@ -158,12 +170,12 @@ class FloorColumn(Column):
         return hashlib.sha256(json.dumps([self.name, self.floor.side, presentation.flip]).encode()).hexdigest()
 
     def kind(self, asked, key):
-        """There is one."""
-        return "features"
+        """Some floors are heatmaps, the others are not."""
+        return "features" if self.floor.is_heatmap == (asked == HEATMAPS) else None
 
-    def dimension(self, presentation, kind):
+    def shape(self, presentation, kind):
         """See `Column`."""
-        return len(self.floor.rows(np.zeros((self.floor.side, self.floor.side, 3), np.uint8)))
+        return self.floor.rows(np.zeros((self.floor.side, self.floor.side, 3), np.uint8)).shape
 
     def rows(self, source, presentation, unreadable):
         """See `Column`."""
@@ -192,6 +204,24 @@ class FloorColumn(Column):
         others = [name for name in splits if name != fitted]
         moved = floors.principal_components(splits[fitted], *(splits[name] for name in others))
         return dict(zip([fitted, *others], moved, strict=True))
+
+
+def _heatmaps(encoder: Encoder, source: Images, unreadable) -> Iterator[embedding.Part]:
+    """Heatmaps of images and of their mirror images, mirrored back."""
+    for start in range(0, len(source), embedding.BATCH):
+        squares, positions = [], []
+        for position in range(start, min(start + embedding.BATCH, len(source))):
+            try:
+                image = source.read(position, 2 * encoder.preprocessing.size)
+            except ValueError as error:
+                unreadable(position, str(error))
+            else:
+                squares.append(encoder.preprocessing.fit_to_square(image))
+                positions.append(position)
+        if squares:
+            padded = np.stack(squares + [squares[-1]] * (embedding.BATCH - len(squares)))
+            found = [encoder.heatmaps(padded), encoder.heatmaps(padded[:, :, ::-1])[:, :, ::-1]]
+            yield embedding.Part(np.array(positions), {HEATMAPS: np.stack(found, 1)[: len(squares)]})
 
 
 def weights_digest(encoder: Encoder) -> str:

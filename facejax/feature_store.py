@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import platformdirs
 import tensorflow_datasets as tfds
@@ -75,7 +76,7 @@ class FeatureStore:
                     partial / f"{kind}.npy",
                     "w+",
                     np.float32,
-                    (len(source), column.dimension(presentation, kind)),
+                    (len(source), *column.shape(presentation, kind)),
                 )
                 for kind in kinds
             }
@@ -111,14 +112,14 @@ class _Images:
 
     def __init__(self, source: RecordSource):
         self._source = source
-        self.fields = {}
+        self.fields, self._maps = {}, []
         for name, feature in source.features.items():
-            if isinstance(feature, tfds.features.Text):
-                continue
             info = feature.get_tensor_info()
-            if not isinstance(info, dict) and None not in info.shape and info.np_dtype != np.object_:
-                if not isinstance(feature, tfds.features.Image):
-                    self.fields[name] = np.zeros((len(source), *info.shape), info.np_dtype)
+            if isinstance(info, dict) or None in info.shape or info.np_dtype == np.object_ or name == "image":
+                continue
+            self.fields[name] = np.zeros((len(source), *info.shape), info.np_dtype)
+            if isinstance(feature, tfds.features.Image):  # such as the true regions
+                self._maps.append(name)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -129,12 +130,15 @@ class _Images:
         except CorruptRecord as error:
             raise ValueError(str(error)) from error
         for name, column in self.fields.items():
-            column[position] = record[name]
+            value = record[name]
+            if name in self._maps:
+                value = cv2.imdecode(np.frombuffer(value, np.uint8), cv2.IMREAD_UNCHANGED).reshape(column.shape[1:])
+            column[position] = value
         return image
 
 
 def _check_finite(name, kind, values, source) -> None:
-    bad = int((~np.isfinite(values)).any(1).sum())
+    bad = int((~np.isfinite(values.reshape(len(values), -1))).any(1).sum())
     if bad:
         raise UserError(
             f"{name}: the features '{kind}' of {bad} of {len(values)} images of {source.folder} ({source.split}) are "

@@ -48,12 +48,11 @@ def judge(
     values, tasks = schema.check(config)
     floors.check_installed()
     folder = None if out is None else _free(out)
-    splits = _open(values, tasks)
+    splits = _open(values, tasks, config.get("synthetic_faces"))
     found = columns.of_sources(sources)
     kinds = {(task, one.name): one.kind(tasks[task].kind, f"config.tasks.{task}") for task in tasks for one in found}
-    for task, settings in tasks.items():
-        for column in found:
-            column.dimension(Presentation.of(settings), kinds[task, column.name])
+    for (task, column), kind in ((key, kind) for key, kind in kinds.items() if kind):
+        next(one for one in found if one.name == column).shape(Presentation.of(tasks[task]), kind)
 
     # --- Features of every column, presentation and split, once
     store = FeatureStore(cache or default_folder(), skip_corrupt=values.skip_corrupt)
@@ -63,11 +62,12 @@ def judge(
     results = []
     for name, settings in tasks.items():
         judged = {}
-        for column in found:
+        for column in [column for column in found if kinds[name, column.name]]:
             with phase(f"Judging {column.name} by '{name}'"):
                 parts = _parts(column, settings, extracted[column.name], kinds[name, column.name])
                 judged[column.name] = _judge(Task(f"config.tasks.{name}", settings, parts), values)
-        results.append(_result(name, settings, judged, [column.name for column in found if column.is_floor]))
+        below = [column.name for column in found if column.is_floor and column.name in judged]
+        results.append(_result(name, settings, judged, below))
     text = table.format_table(results, values.draws)
     if folder is not None:
         _write(folder, text, results, values, found)
@@ -81,24 +81,24 @@ def _free(out: epath.PathLike) -> epath.Path:
     return folder
 
 
-def _open(values: schema.EvaluationConfig, tasks: Mapping[str, Settings]) -> dict:
+def _open(values: schema.EvaluationConfig, tasks: Mapping[str, Settings], faces) -> dict:
     """(folder, split) -> records; synthetic faces are rendered if they are missing."""
     places = {}
     for name, settings in tasks.items():
-        for split in settings.splits():
-            places.setdefault((settings.data, split), f"config.tasks.{name}.data")
-    planned = embedded.planned(values.synthetic_faces, places)
+        for place in settings.places().values():
+            places.setdefault(place, f"config.tasks.{name}")
+    planned = embedded.planned(faces, places)
     there = {place: key for place, key in places.items() if place not in planned}
     splits = training_data.open_splits(there, values.skip_corrupt) | planned
     for name, settings in tasks.items():
         for split, fields in settings.splits().items():
-            source = splits[settings.data, split]
+            source = splits[settings.places()[split]]
             if missing := sorted(fields - source.features.keys()):
                 raise UserError(
                     f"config.tasks.{name}: {source} has no field '{missing[0]}'; it has: "
                     f"{', '.join(sorted(source.features))}"
                 )
-    embedded.render_if_missing(values.synthetic_faces, needed={folder for folder, _ in places})
+    embedded.render_if_missing(faces, needed={folder for folder, _ in places})
     return splits | training_data.open_splits({place: places[place] for place in planned}, values.skip_corrupt)
 
 
@@ -106,14 +106,15 @@ def _extract(column: Column, tasks, splits, kinds, store) -> dict[tuple, dict[st
     """(presentation, folder, split) -> kind -> features and labels."""
     wanted: dict[tuple, set[str]] = {}
     for name, settings in tasks.items():
-        for split in settings.splits():
-            wanted.setdefault((Presentation.of(settings), settings.data, split), set()).add(kinds[name, column.name])
+        for place in settings.places().values() if kinds[name, column.name] else ():
+            wanted.setdefault((Presentation.of(settings), *place), set()).add(kinds[name, column.name])
     return {key: store.get(column, splits[key[1:]], key[0], sorted(asked)) for key, asked in wanted.items()}
 
 
 def _parts(column: Column, settings: Settings, extracted, kind: str) -> dict[str, Split]:
     """The splits of a task, with their features as evaluated."""
-    parts = {split: extracted[Presentation.of(settings), settings.data, split][kind] for split in settings.splits()}
+    shown = Presentation.of(settings)
+    parts = {split: extracted[shown, *place][kind] for split, place in settings.places().items()}
     fitted = next(iter(parts))
     features = column.reduce({split: part.features for split, part in parts.items()}, fitted)
     return {split: Split(features[split], part.fields, part.there, part.source) for split, part in parts.items()}
@@ -146,8 +147,9 @@ def _result(name: str, settings: Settings, judged, floor_names) -> TaskResult:
     _, drawn = next(iter(judged.values()))
     columns_ = {column: one for column, (one, _) in judged.items()}
     suffixes = tuple(f"_{entry}" for entry in getattr(settings, "names", ()))
+    untold = PROTOCOLS[settings.protocol].untold
     metrics = next(iter(columns_.values())).estimates
-    headlines = [metric for metric in metrics if not metric.endswith(suffixes)]
+    headlines = [one for one in metrics if not one.endswith(suffixes) and one.split("_")[0] not in untold]
     return TaskResult(name, settings.protocol, drawn, columns_, floor_names, headlines)
 
 

@@ -37,6 +37,21 @@ def smaller(get_config):
     return wrapped
 
 
+def smaller_evaluation(get_config):
+    """An evaluation of one task, on the faces that `smaller` leaves."""
+
+    @functools.wraps(get_config)
+    def wrapped(arg=None):
+        resnet.VARIANTS["resnet18"] = (resnet.BasicBlock, (1, 1), 1)
+        config = get_config(arg)
+        config.draws = 10
+        config.tasks = {name: task for name, task in config.tasks.items() if name in ("identity", "regions")}
+        config.synthetic_faces.update(train_identities=8, test_identities=6, images_per_identity=4)
+        return config
+
+    return wrapped
+
+
 def byol(config):
     config.model.update(backbone="resnet18", width=4, output_stride=8, embedding_dim=8, hidden_dim=16)
     for view in (config.view1, config.view2):

@@ -107,6 +107,8 @@ sys.meta_path.insert(0, Shorten())
 """
 EXPORT = "python -m facejax.export workdirs/demo --format=safetensors,stablehlo --out=exported --license=apache-2.0"
 EMBED = "python -m facejax.embed workdirs/demo photos --out=photos.npz"
+EVALUATE = "python -m facejax.evaluate workdirs/demo --config=experiments/evaluate/synthetic.py --out=judged"
+
 README = {
     "pip install -e .": INSTALLS,
     "python -m facejax.main --config=experiments/fra_r50.py:demo --workdir=workdirs/demo": trained(
@@ -130,6 +132,8 @@ README = {
     "python -m facejax.main --config=experiments/fra_r50.py:photos --workdir=workdirs/photos": trained(
         "workdirs/photos", "fra", "Nothing was evaluated"
     ),
+    "pip install -e '.[evaluate]'": INSTALLS,
+    EVALUATE: Run(("judged/results.json", "judged/identity.png"), ("top1_accuracy", "PCA of pixels")),
 }
 TRAINING = {
     "python -m facejax.main --config=experiments/fra_r50.py --workdir=gs://BUCKET/fra_r50 "
@@ -231,6 +235,10 @@ PAGES = {
         else Unrun("needs the extra `align`"),
         "pip install -e '.[align,parquet]'": INSTALLS,
     },
+    "docs/evaluation.md": {
+        "pip install -e '.[evaluate]'": INSTALLS,
+        EVALUATE: Unrun("is in README.md too"),
+    },
     "docs/export.md": {
         EXPORT: Run(
             tuple(f"exported/{file}" for file in ("README.md", "facejax.json", "encoder.stablehlo")), ("before you",)
@@ -242,7 +250,7 @@ PAGES = {
     "docs/index.md": {
         command: how if isinstance(how, Unrun) else REPEATED
         for command, how in README.items()
-        if not command.startswith(("pytest", "pip install -e '.[test]'"))
+        if not command.startswith(("pytest", "pip install -e '.[test]'", "pip install -e '.[evaluate]'", EVALUATE))
     },
     "docs/methods/lafs.md": LAFS,
     "docs/paths.md": {"pip install -e '.[gs]'": INSTALLS, "pip install -e '.[s3]'": INSTALLS},
@@ -251,6 +259,9 @@ PAGES = {
         "python -m facejax.report workdirs/demo": Run(("workdirs/demo/report.html",)),
         "python -m facejax.report workdirs/demo workdirs/lafs --out=comparison.html": Run(("comparison.html",)),
         "pip install -e '.[browser]'": INSTALLS,
+    },
+    "docs/results.md": {
+        "python -m facejax.evaluate ENCODER --out=judged --config=experiments/evaluate": Unrun("needs the data sets")
     },
     "docs/training.md": TRAINING,
 }
@@ -267,12 +278,13 @@ def clone(tmp_path_factory):
     root = tmp_path_factory.mktemp("clone")
     for name in ("facejax", "data_prep", "synthetic_faces", "benchmarks", "setup.cfg", "pyproject.toml"):
         (root / name).symlink_to(ROOT / name)
-    for folder in ("experiments", "docs"):
+    for folder in ("experiments", "experiments/evaluate", "docs"):
         (root / folder).mkdir()
     for path in (ROOT / "experiments").rglob("*.py"):
         text = path.read_text()
         if "def get_config" in text:
-            text += "\n\nimport smaller_experiments\n\nget_config = smaller_experiments.smaller(get_config)\n"
+            how = "smaller_evaluation" if path.parent.name == "evaluate" else "smaller"
+            text += f"\n\nimport smaller_experiments\n\nget_config = smaller_experiments.{how}(get_config)\n"
         if path.stem == "lafs_chain":
             for whole, part in {"IMAGES = (1, 4, 10)": "IMAGES = (4,)", "= 8, 78": "= 2, 4"}.items():
                 assert whole in text

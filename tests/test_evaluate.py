@@ -1,6 +1,8 @@
 """The evaluation of encoders from end to end, on tiny records, and what is said of input that is not right."""
 
+import importlib
 import json
+import pathlib
 import re
 
 import cv2
@@ -13,13 +15,16 @@ from sklearn import decomposition
 
 from facejax import columns, evaluate, feature_store, judgement
 from facejax.columns import Presentation
+from facejax.config_schema import evaluation as schema
 from facejax.data import records
 from facejax.encoder import Encoder
 from facejax.errors import UserError
-from facejax.evaluation import floors
+from facejax.evaluation import chart, floors
+from facejax.evaluation.protocols import PROTOCOLS
 from facejax.preprocessing import Preprocessing
 
 SIZE = 16
+EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments" / "evaluate"
 CONFIG = """
 import ml_collections
 def get_config():
@@ -32,7 +37,8 @@ def short(quick_compilation):
     with pytest.MonkeyPatch.context() as patch:
         tiny_experiment.shorten_networks(patch)
         # Each length of features is compiled anew.
-        patch.setattr(floors, "FLOORS", {"HOG": floors.FLOORS["HOG"], "pixels": floors.Floor(2, floors.pixels)})
+        kept = {name: floors.FLOORS[name] for name in ("HOG", "fixed blocks")}
+        patch.setattr(floors, "FLOORS", {**kept, "pixels": floors.Floor(2, floors.pixels)})
         yield
 
 
@@ -45,13 +51,23 @@ def world(tmp_path_factory):
         "label": np.int64,
         "person": np.int64,
         "pose": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+        "landmarks": tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
+        "regions": tfds.features.Image(shape=(SIZE, SIZE, 1), encoding_format="png"),
     }
+    parts = rng.integers(0, 3, (SIZE, SIZE, 1), np.uint8)
     colors = rng.integers(0, 200, (4, 1, 1, 3))
 
     def example(index):
         image = colors[index % 4] + rng.integers(0, 55, (SIZE + 4, SIZE, 3))
         encoded = cv2.imencode(".png", image.astype(np.uint8))[1].tobytes()
-        return {"image": encoded, "label": index % 4, "person": index // 4, "pose": np.float32(image[0, 0, :2])}
+        return {
+            "image": encoded,
+            "label": index % 4,
+            "person": index // 4,
+            "pose": np.float32(image[0, 0, :2]),
+            "landmarks": rng.uniform(0, SIZE, (68, 2)).astype(np.float32),
+            "regions": cv2.imencode(".png", np.roll(parts, index, 0))[1].tobytes(),
+        }
 
     splits = {"train": [example(i) for i in range(40)], "test": [example(i) for i in range(32)]}
     splits["three"] = [each for each in splits["train"] if each["label"] < 3]
@@ -92,6 +108,45 @@ def test_command(world, monkeypatch, capsys, tmp_path):
         judgement.judge(encoders, values.config, out=values.out)
 
 
+def test_every_protocol(world, monkeypatch, tmp_path):
+    """On an encoder with regions; what an encoder or a floor cannot do stays empty, or is refused."""
+    few = floors.Floor(4, lambda square: floors.pixels(square)[:32])  # as many as the encoder's: compiled once for both
+    monkeypatch.setattr(floors, "FLOORS", {"pixels": few, "fixed blocks": floors.FLOORS["fixed blocks"]})
+    monkeypatch.setattr(chart, "draw", lambda result: result.name.encode())
+    settings = {"backbone": "resnet18", "width": 4, "embedding_dim": 6, "hidden_dim": 8, "num_regions": 3}
+    Encoder.random("fra", settings, Preprocessing(SIZE)).save(tmp_path / "regions")
+    labelled, pose = dict(label="label", groups="person"), dict(label="pose", names=("yaw", "pitch"))
+    asked = dict(
+        retrieval=dict(label="person", train_split="test"),
+        closed_form=dict(labelled, protocol="linear", solver="closed_form"),
+        linear=dict(label="label"),
+        knn=KNN,
+        few_shot=dict(labelled, shots=(1, 2), repeats=2),
+        ridge=pose,
+        batch_norm_linear=dict(pose, epochs=2, image_size=2 * SIZE, interpolation="bicubic"),
+        action_units=dict(label="pose", threshold=90.0, folds=("train", "test")),
+        alignment=dict(label="landmarks"),
+        verification=dict(label="person", drawn=40, flip=True),
+        ijb=dict(groups="person", images_of_a_template=2),
+        regions=dict(label="regions", names=("background", "skin", "eyes")),
+    )
+    protocols = {name: {"protocol": name} | task for name, task in asked.items()}
+    outputs = {"classification", "landmarks"}  # of a head that was trained, which other tests ask for
+    assert {task["protocol"] for task in protocols.values()} == PROTOCOLS.keys() - outputs
+    text = judgement.judge([tmp_path / "regions"], config(world, **protocols), out=tmp_path / "out", cache=tmp_path)
+    numbers = json.loads((tmp_path / "out" / "results.json").read_text())["tasks"]
+    for name, task in numbers.items():
+        assert (tmp_path / "out" / f"{name}.png").read_text() == name
+        floor = "fixed blocks" if name == "regions" else "pixels"
+        for metric in task["metrics"].values():
+            assert list(metric["columns"]) == ["regions", "untrained", floor]
+    assert {"iou_skin", "mean_iou", "view_agreement"} == numbers["regions"]["metrics"].keys() - {"iou_eyes"}
+    assert numbers["batch_norm_linear"]["metrics"]["mae_yaw"]["higher_is_better"] is False
+    assert "tpir_at_fpir_0.1" in numbers["ijb"]["metrics"] and "verification: verification, 40 pairs" in text
+    with pytest.raises(UserError, match="one has no heatmaps: only encoders that find regions"):
+        judgement.judge([world / "one"], config(world, x=protocols["regions"]), cache=tmp_path)
+
+
 def test_features_are_extracted_once(world, monkeypatch, tmp_path):
     """They are found again by another process of the same weights, and are those that the encoder gives."""
     asked = config(world, one=KNN, two={**KNN, "groups": None})
@@ -130,7 +185,7 @@ def test_what_the_features_depend_on(world):
 
 def test_damaged_entries_are_made_again(world, tmp_path):
     store = feature_store.FeatureStore(tmp_path)
-    floor = columns.of_sources([world / "one"])[-1]
+    floor = next(one for one in columns.of_sources([world / "one"]) if one.name == "pixels")
     source = records.open_split(world / "faces", "test")
     before = store.get(floor, source, Presentation(), ["features"])["features"].features.copy()
     [entry] = tmp_path.iterdir()
@@ -154,6 +209,16 @@ BAD = {
     ),
     "no pairs": (dict(protocol="verification", label="label"), r"'verification' needs one 0 or 1"),
 }
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.py")), ids=lambda path: path.stem)
+def test_configs(path):
+    module = importlib.import_module(f"experiments.evaluate.{path.stem}")
+    if path.stem != "common":
+        _, tasks = schema.check(module.get_config())
+        assert tasks and f"--config=experiments/evaluate/{path.name}" in module.__doc__
+        with pytest.raises(ValueError, match="takes no argument"):
+            module.get_config("demo")
 
 
 def test_pixels():

@@ -24,11 +24,13 @@ class Floor(NamedTuple):
       side: of the square that an image is squashed to, pixels.
       features: uint8 [side, side, 3] -> float32 [D].
       reduced: whether the features are reduced to principal components.
+      is_heatmap: whether the features are heatmaps of an image and of its mirror image, float32 [2, h, w, Q].
     """
 
     side: int
     features: Callable[[np.ndarray], np.ndarray]
     reduced: bool = False
+    is_heatmap: bool = False
 
     def rows(self, image: np.ndarray) -> np.ndarray:
         """Features [D] of an image uint8 [H, W, 3]."""
@@ -50,10 +52,17 @@ def hog(square: np.ndarray) -> np.ndarray:
     return histograms(square, pixels_per_cell=(8, 8), cells_per_block=(2, 2), channel_axis=2).astype(np.float32)
 
 
+def blocks(square: np.ndarray) -> np.ndarray:
+    """Heatmaps that look at no image: a grid of 8 x 8 cells, whose regions are 4 rows of 2 blocks."""
+    rows, columns = np.mgrid[:8, :8]
+    return np.broadcast_to(np.eye(8, dtype=np.float32)[2 * (rows // 2) + columns // 4], (2, 8, 8, 8))
+
+
 FLOORS = {
     "HOG": Floor(64, hog),
     "PCA of pixels": Floor(24, pixels, reduced=True),
     "16x16 pixels": Floor(16, pixels),
+    "fixed blocks": Floor(8, blocks, is_heatmap=True),
 }
 
 

@@ -44,6 +44,17 @@ def average(statistics: Sequence[Statistic]) -> Statistic:
     return statistic
 
 
+def deviation(statistics: Sequence[Statistic]) -> Statistic:
+    """Standard deviation of several statistics, of a sample; NaN of one."""
+
+    def statistic(counts):
+        if len(statistics) < 2:
+            return np.full(len(counts), np.nan)
+        return np.std([one(counts) for one in statistics], axis=0, ddof=1)
+
+    return statistic
+
+
 def mean_class_accuracy(predicted, true) -> Statistic:
     """Mean over the classes of `true` [U] of the fraction recognised."""
     right, true = np.asarray(predicted) == np.asarray(true), np.asarray(true)

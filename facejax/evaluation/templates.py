@@ -336,11 +336,52 @@ def identify(
 
     Source: Maze et al., IARPA Janus Benchmark - C, ICB 2018, section 4; with both galleries and the mean of the two.
     """
+    found = search(gallery, gallery_subjects, probes, probe_subjects)
+    ones = np.ones((1, len(found.mated)))
+    if found.mated.all() and len(fpir_levels):
+        raise UserError(f"all {len(found.mated)} probes are of a subject of the gallery: some must be of others")
+    return Identification(
+        np.array([found.rank_rate(ones, at)[0] for at in ranks]),
+        np.array([found.tpir(ones, level)[0] for level in fpir_levels]),
+    )
+
+
+class Search(NamedTuple):
+    """What `search` returns: of P probes."""
+
+    mated: np.ndarray  # [P] bool, whether the subject is in the gallery
+    rank: np.ndarray  # [P] int64, of the mate, from 1; of unmated probes it means nothing
+    mate: np.ndarray  # [P] float64, similarity of the mate; -inf if there is none
+    best: np.ndarray  # [P] float64, largest similarity
+
+    def rank_rate(self, counts, at: int) -> np.ndarray:
+        """Share of the mated probes with at most rank `at`, each counted as often as `counts` [R, P] says: [R]."""
+        found, all_mated = counts @ (self.mated & (self.rank <= at)), counts @ self.mated
+        return np.divide(found, all_mated, out=np.full(len(counts), np.nan), where=all_mated > 0)
+
+    def tpir(self, counts, level: float) -> np.ndarray:
+        """Share of the mated probes above the threshold at which at most `level` of the unmated ones are: [R]."""
+        order = np.flatnonzero(~self.mated)[np.argsort(-self.best[~self.mated], kind="stable")]
+        above = np.cumsum(counts[:, order], 1)
+        allowed = level * above[:, -1:] + 1e-9
+        first = (above > allowed).argmax(1)  # the first unmated probe that may not be found
+        thresholds = np.where(level < 1, self.best[order][first], -np.inf)
+        all_mated = counts @ self.mated
+        found = (counts * (self.mated & (self.mate > thresholds[:, None]))).sum(1)
+        return np.divide(found, all_mated, out=np.full(len(counts), np.nan), where=all_mated > 0)
+
+
+def search(gallery, gallery_subjects, probes, probe_subjects) -> Search:
+    """Looks for every probe in a gallery; arguments as for `identify`.
+
+    Raises:
+      UserError: no probe is mated.
+    """
     gallery, probes = np.asarray(gallery), np.asarray(probes)
     gallery_subjects, probe_subjects = np.asarray(gallery_subjects), np.asarray(probe_subjects)
     mated = np.isin(probe_subjects, gallery_subjects)
-    if not mated.any() or (mated.all() and len(fpir_levels)):
-        raise UserError(f"{mated.sum()} of {len(mated)} probes are of a subject of the gallery: some must be, not all")
+    if not mated.any():
+        raise UserError(f"none of {len(mated)} probes are of a subject of the gallery")
     mate, rank, best = np.empty(len(probes)), np.empty(len(probes), np.int64), np.empty(len(probes))
     for start in range(0, len(probes), _CHUNK):
         chunk = slice(start, start + _CHUNK)
@@ -349,9 +390,4 @@ def identify(
         best[chunk] = similarity.max(1)
         mate[chunk] = np.where(own, similarity, -np.inf).max(1)
         rank[chunk] = 1 + (~own & (similarity >= mate[chunk, None])).sum(1)
-    false = np.sort(best[~mated])[::-1]
-    thresholds = [false[int(level * len(false) + 1e-9)] if level < 1 else -np.inf for level in fpir_levels]
-    return Identification(
-        np.array([(rank[mated] <= at).mean() for at in ranks]),
-        np.array([(mate[mated] > threshold).mean() for threshold in thresholds]),
-    )
+    return Search(mated, rank, mate, best)

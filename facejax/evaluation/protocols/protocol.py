@@ -47,16 +47,26 @@ class Settings(Section):
         """The required fields of each split."""
         return {self.test_split: {self.groups} - {None}}
 
+    def places(self) -> dict[str, tuple[str, str]]:
+        """Folder and name of each split, as they are on disk."""
+        return {split: (self.data, split) for split in self.splits()}
+
 
 class Labelled(Settings):
     """Settings of a task with a field of the records as label."""
 
     label: Text = key("field of the records that is predicted")
     train_split: Text = key("split that a probe is fitted on, or whose images are the neighbours", default="train")
+    train_data: OptionalText = key("folder of that split, if it is another one", default=None)
 
     def splits(self) -> dict[str, set[str]]:
         """Label and groups of both splits."""
         return {split: {self.label, self.groups} - {None} for split in (self.train_split, self.test_split)}
+
+    def places(self) -> dict[str, tuple[str, str]]:
+        """The training split may be in another folder."""
+        places = super().places()
+        return places if self.train_data is None else places | {self.train_split: (self.train_data, self.train_split)}
 
 
 class Fitted(Labelled):
@@ -139,7 +149,10 @@ class Task:
 
     def unsuitable(self, needs: str) -> UserError:
         """The error for labels that do not suit the protocol."""
-        labels = self.test_labels
+        return self.unsuitable_for(self.test_labels, needs)
+
+    def unsuitable_for(self, labels: np.ndarray, needs: str) -> UserError:
+        """The same, of labels [N, ...]."""
         return UserError(
             f"{self.key}: the probe '{self.settings.protocol}' needs {needs}, but '{self.settings.label}' is "
             f"{labels.dtype} {list(labels.shape[1:]) or 'one number'} for an image"
@@ -217,8 +230,10 @@ class Protocol:
       run: from a task to what was found.
       settings: type of the task's settings.
       lower_is_better: first words of the metrics that are better when lower; the others are better when higher.
+      untold: first words of the metrics that are not told in words.
     """
 
     run: Callable[[Task], Outcome]
     settings: type[Settings]
     lower_is_better: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
