@@ -108,7 +108,7 @@ class Run:
             updates, moments = adam.update(joined(gradients), moments)
             params = split_as(state["params"], joined(state["params"]) + np.asarray(updates))
             state = {"params": params, **statistics}
-            followed = self.method.average.follow({"all": joined(average)}, {"all": joined(state)}, step)
+            followed = self.method.average.follow({"all": joined(average)}, {"all": joined(state)}, jnp.asarray(step))
             average = split_as(state, np.asarray(followed["all"]))
             self.losses.append((found, total))
             if step == 0:
