@@ -23,7 +23,7 @@ def test_against_numpy():
             power = np.exp(means[epoch - 1] / means[epoch - 2] / 2)
             expected = 2 * power / power.sum()
         np.testing.assert_allclose(weights, expected, rtol=1e-5)
-        state = dynamic_weights.end_step(state, loss)
+        state = dynamic_weights.end_step(state, jnp.asarray(loss))
 
 
 def test_a_loss_that_falls_slowly_weighs_more():
