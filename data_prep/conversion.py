@@ -398,7 +398,7 @@ def _change(dataset: Dataset, args: argparse.Namespace) -> pictures.Change:
     cuts = {"--crop": crop is not None, "--square": square is not None, "--align": align}
     if sum(cuts.values()) > 1:
         one, other = [name for name, given in cuts.items() if given][:2]
-        raise UserError(f"{one} and {other} cannot both be: each crops the face")
+        raise UserError(f"{one} and {other} exclude each other: each crops the face")
     if crop is not None and crop < 0 and not dataset.finds_faces:
         raise UserError(f"--crop={crop}: the margin must not be negative")
     if square is not None and not square > 0:

@@ -46,7 +46,7 @@ def test_order_is_a_function_of_seed_and_epoch():
 def source(tmp_path):
     rows = [{"expression": label} for label in (3, 3, 3, 3, 0, 3)]
     features = {"expression": tfds.features.ClassLabel(num_classes=4)}
-    records.write(tmp_path / "faces", name="faces", features=features, splits={"train": rows})
+    records.write(tmp_path / "faces", records.Info("faces", features), {"train": rows})
     return records.open_split(tmp_path / "faces", "train")
 
 
