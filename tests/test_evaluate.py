@@ -226,12 +226,14 @@ def test_pixels():
     np.testing.assert_allclose(floors.Floor(2, floors.pixels).rows(image), image.ravel() / 255, rtol=1e-6)
 
 
-def test_principal_components_equal_scikit_learn():
-    rows = np.random.default_rng(0).normal(size=(30, 40)) * 1.5 ** -np.arange(40)  # directions that are well apart
-    found = floors.principal_components(rows[:20], rows[20:])
-    reference = decomposition.PCA(8, svd_solver="full").fit(rows[:20])
-    for part, given in zip(found, (rows[:20], rows[20:]), strict=True):
-        assert part.shape == (len(given), 19)
+@pytest.mark.parametrize(("fitted", "dimensions", "kept"), [(20, 40, 19), (60, 12, 12)])
+def test_principal_components_equal_scikit_learn(fitted, dimensions, kept):
+    # Directions that are well apart.
+    rows = np.random.default_rng(0).normal(size=(fitted + 10, dimensions)) * 1.5 ** -np.arange(dimensions)
+    found = floors.principal_components(rows[:fitted], rows[fitted:])
+    reference = decomposition.PCA(8, svd_solver="full").fit(rows[:fitted])
+    for part, given in zip(found, (rows[:fitted], rows[fitted:]), strict=True):
+        assert part.shape == (len(given), kept)
         np.testing.assert_allclose(np.abs(part[:, :8]), np.abs(reference.transform(given)), atol=1e-5)  # signs are free
 
 

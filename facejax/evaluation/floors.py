@@ -87,7 +87,9 @@ def principal_components(fitted: np.ndarray, *others: np.ndarray) -> tuple[np.nd
     mean, dimensions = rows.mean(0, dtype=np.float64), fitted.shape[1]
     centred = rows - mean
     kept = min(COMPONENTS, dimensions, max(len(rows) - 1, 1))
-    span = [dimensions - kept, dimensions - 1]
-    _, directions = scipy.linalg.eigh(centred.T @ centred, subset_by_index=span)
-    directions = directions[:, ::-1]
+    if len(rows) < dimensions:
+        directions = scipy.linalg.svd(centred, full_matrices=False)[2][:kept].T
+    else:
+        span = [dimensions - kept, dimensions - 1]
+        directions = scipy.linalg.eigh(centred.T @ centred, subset_by_index=span)[1][:, ::-1]
     return tuple(((part - mean) @ directions).astype(np.float32) for part in (fitted, *others))
