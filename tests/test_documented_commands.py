@@ -56,10 +56,10 @@ class Unrun:
     reason: str
 
 
-def trained(workdir: str, picture: str, *says: str, report: bool = False) -> Run:
-    """A run of facejax.main, which leaves its results and pictures, and its report unless that is left out."""
-    files = ["results.json", "config.json", "evaluations/step_00000000.json", f"pictures/step_00000000_{picture}.png"]
-    files += ["report.html"] * report
+def trained(workdir: str, picture: str | None, *says: str, report: bool = False) -> Run:
+    """A run of facejax.main, which leaves its results, a picture if it draws, and its report unless left out."""
+    files = ["results.json", "config.json", "evaluations/step_00000000.json"]
+    files += [f"pictures/step_00000000_{picture}.png"] * bool(picture) + ["report.html"] * report
     return Run(tuple(f"{workdir}/{file}" for file in files), says, append="" if report else "--noreport")
 
 
@@ -196,9 +196,7 @@ DATA_SETS = {
 TUNED = "python -m facejax.main --config=experiments/finetune/rafdb.py:demo --workdir=workdirs/rafdb"
 ALIGNED = "python -m facejax.main --config=experiments/alignment/w300.py:demo --workdir=workdirs/w300"
 FINETUNING = {
-    f"{TUNED} --config.initialize_from=workdirs/demo": trained(
-        "workdirs/rafdb", "finetune", "expression/logits/accuracy"
-    ),
+    f"{TUNED} --config.initialize_from=workdirs/demo": trained("workdirs/rafdb", None, "expression/logits/accuracy"),
     f"{TUNED}_scratch --config.initialize_from=random": Unrun("is the first, from random weights"),
     ALIGNED: trained("workdirs/w300", "alignment", "landmarks/landmarks/nme"),
     "python -m facejax.main --config=experiments/alignment/w300.py:deconvolution_demo --workdir=workdirs/w300_fra "
