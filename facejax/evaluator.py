@@ -63,7 +63,7 @@ class Evaluator:
         return metrics_file.read(metrics_file.path(self._workdir, step))
 
     def evaluate(self, step: int, state: TrainState) -> dict[str, float]:
-        """Metrics of the encoder in `state`, which is that of `step`; those that are kept, if there are any."""
+        """Metrics of the encoder in `state`, that of `step`; cached ones if there are any."""
         if (kept := self.cached(step)) is not None:
             return kept
         began = time.perf_counter()
@@ -101,7 +101,7 @@ class Evaluator:
         return run
 
     def _batches(self, folder, split, fields):
-        """Each process decodes its share of the images, and gets the labels of all."""
+        """Each process decodes its part of the images, and gets the labels of all."""
         reading = pipeline.Reading(
             batch_size=self._config.batch_size // jax.process_count(),
             image_size=self._method.preprocessing.size,

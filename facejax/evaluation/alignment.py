@@ -52,7 +52,7 @@ def normalized_errors(predicted, true, *, by: str = "eye_corners") -> np.ndarray
 
 
 def curve(errors: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """The cumulative error curve: errors from 0 to the threshold, and the share of the images with at most so much."""
+    """The cumulative error curve: errors from 0 to the threshold, and the fraction of images with at most that."""
     places = np.linspace(0, threshold, round(threshold / STEP) + 1)
     return places, np.searchsorted(np.sort(errors), places, "right") / len(errors)
 

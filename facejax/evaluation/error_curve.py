@@ -13,11 +13,11 @@ LEFT, TOP, RIGHT, BOTTOM = 52, 16, 16, 46  # margins
 TICKS = 5
 LINE = 26  # pixels of a line of the legend
 GRID = (225, 225, 225)
-CAPTION = "normalised mean error, and the share of the faces with at most so much"
+CAPTION = "normalised mean error, and the fraction of faces with at most that error"
 
 
 def draw(curves: Mapping[str, np.ndarray], limit: float) -> np.ndarray:
-    """The share of the images with at most each error.
+    """The fraction of images with at most each error.
 
     Args:
       curves: name -> normalised errors [N]; the legend has their means.

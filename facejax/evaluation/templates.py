@@ -355,12 +355,12 @@ class Search(NamedTuple):
     best: np.ndarray  # [P] float64, largest similarity
 
     def rank_rate(self, counts, at: int) -> np.ndarray:
-        """Share of the mated probes with at most rank `at`, each counted as often as `counts` [R, P] says: [R]."""
+        """Fraction of the mated probes with at most rank `at`, each counted as often as `counts` [R, P] says: [R]."""
         found, all_mated = counts @ (self.mated & (self.rank <= at)), counts @ self.mated
         return np.divide(found, all_mated, out=np.full(len(counts), np.nan), where=all_mated > 0)
 
     def tpir(self, counts, level: float) -> np.ndarray:
-        """Share of the mated probes above the threshold at which at most `level` of the unmated ones are: [R]."""
+        """Fraction of the mated probes above the threshold at which at most `level` of the unmated ones are: [R]."""
         order = np.flatnonzero(~self.mated)[np.argsort(-self.best[~self.mated], kind="stable")]
         above = np.cumsum(counts[:, order], 1)
         allowed = level * above[:, -1:] + 1e-9

@@ -1,8 +1,8 @@
 """Several views of the same images through a network in one pass, as if each went through alone and in its turn.
 
 One pass has half the operations to compile, of twice the size: the step of BYOL's demo takes 10.6 s of processor time
-to compile, 14.1 s with a pass for each view, and as long to run. Networks are written for one view: a method of theirs
-that looks at the batch as a whole, such as that of `BatchNorm`, takes `num_views`, and is told.
+to compile, 14.1 s with a pass for each view, and as long to run. Networks are written for one view: a method
+that looks at the batch as a whole, such as that of `BatchNorm`, takes `num_views`.
 """
 
 import functools

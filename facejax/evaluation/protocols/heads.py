@@ -14,7 +14,7 @@ from facejax.evaluation.protocols.protocol import Outcome, Protocol, Settings, T
 
 
 class Answers(Settings):
-    """What is told of a task whose features are the answers."""
+    """What is reported of a task whose features are the answers."""
 
     label: Text = key("field of the records that is predicted")
 

@@ -230,7 +230,7 @@ class Protocol:
       run: from a task to what was found.
       settings: type of the task's settings.
       lower_is_better: first words of the metrics that are better when lower; the others are better when higher.
-      untold: first words of the metrics that are not told in words.
+      untold: first words of the metrics that get no sentence.
     """
 
     run: Callable[[Task], Outcome]

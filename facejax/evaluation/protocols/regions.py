@@ -29,7 +29,7 @@ class Regions(Settings):
 
 
 def regions(task: Task) -> Outcome:
-    """mean_iou, the mean over true regions of the best intersection over union; view_agreement, the share of cells
+    """mean_iou, the mean over true regions of the best intersection over union; view_agreement, the fraction of cells
     whose region is the same in the mirror image.
 
     Intersections and unions are summed over the images, so that a region which an image does not show costs nothing.
