@@ -110,7 +110,8 @@ def test_the_optimum_is_reached(penalty):
     loss = float(probe._loss(params, x, targets.astype(np.int32), np.full(180, 1 / 180, "f4")))
     loss += penalty / 2 * np.square(params["kernel"]).sum()
     best = solve(x.astype(float), np.eye(4)[targets], penalty)[2]
-    assert loss == pytest.approx(best, rel=1e-4)
+    # float32 stalls early for few draws: of 150 with penalty 1e-4, 148 end below 1e-4, the others at 1.4e-4 and 1.6e-4.
+    assert loss == pytest.approx(best, rel=3e-4)
 
 
 def test_degenerate_problems_stay_finite():
