@@ -8,6 +8,7 @@ from etils import epath
 
 from facejax import embedding, pictures
 from facejax.errors import UserError
+from facejax.evaluation.unit_rows import unit_rows
 from facejax.face_cutter import FaceCutter
 from facejax.feature_file import PhotoFeatures
 
@@ -65,7 +66,7 @@ class PhotoFolder:
         except ValueError as error:
             raise UserError(f"{query}: {error}") from error
         (part,) = embedding.parts(self._cutter.encoder, [query], faces=lambda _: [square], flip=self._flip)
-        cosines = _unit(photos.features) @ _unit(part.features[self._kind])[0]
+        cosines = unit_rows(photos.features) @ unit_rows(part.features[self._kind])[0]
         others = [row for row in np.argsort(-cosines, kind="stable") if self._folder / photos.paths[row] != query]
         return [
             Neighbour(1.0, query.name, square),
@@ -75,10 +76,6 @@ class PhotoFolder:
     def _square(self, photos: PhotoFeatures, row: int) -> np.ndarray:
         path = photos.paths[row]
         return self._cutter(self._folder / path)[photos.paths[:row].count(path)]  # faces of a photo are neighbours
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
 
 
 def draw(neighbours: Sequence[Neighbour]) -> np.ndarray:

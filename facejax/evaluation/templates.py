@@ -18,6 +18,7 @@ import numpy as np
 
 from facejax import paths
 from facejax.errors import UserError
+from facejax.evaluation.unit_rows import unit_rows
 
 FAR_LEVELS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 SWITCHES = ("normalised_first", "no_detector", "no_flip")  # options N, D, F of the official script, switched off
@@ -211,19 +212,14 @@ def pool(features, mirrored, detector_scores, templates, media, *, switches: Col
         here = order[chunk]
         vectors = sum(array[here].astype(np.float64) for array in used.values())
         if "normalised_first" in switches:
-            vectors = _unit(vectors)
+            vectors = unit_rows(vectors)
         vectors *= weights[chunk, None]
         if not np.isfinite(vectors).all():
             image = here[~np.isfinite(vectors).all(1)].min()
             raise UserError(f"image {image} (counted from 0): its feature or its detector score is not finite")
         starts = np.flatnonzero(np.diff(row[chunk], prepend=-1))
         sums[row[chunk][starts]] += np.add.reduceat(vectors, starts)
-    return Templates(templates[order][new_template], _unit(sums))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms > 0, norms, 1)
+    return Templates(templates[order][new_template], unit_rows(sums))
 
 
 def pair_scores(templates: Templates, first, second) -> np.ndarray:

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from facejax.evaluation.unit_rows import unit_rows
+
 THRESHOLDS = np.arange(0, 4, 0.01)  # of the squared distance between unit vectors, which is 2 - 2 cosine
 
 
@@ -67,9 +69,7 @@ def verify_pairs(embeddings, same, *, folds: int = 10, thresholds=THRESHOLDS) ->
 
 def distances(embeddings) -> np.ndarray:
     """Squared distance of the unit-length embeddings of each pair, float64 [N]; arguments as for `verify_pairs`."""
-    embeddings = np.asarray(embeddings, np.float64)
-    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    embeddings = embeddings / np.where(norms > 0, norms, 1)
+    embeddings = unit_rows(np.asarray(embeddings, np.float64))
     return np.square(embeddings[0::2] - embeddings[1::2]).sum(1)
 
 

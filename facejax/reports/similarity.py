@@ -3,6 +3,8 @@
 import numpy as np
 import scipy.linalg
 
+from facejax.evaluation.unit_rows import unit_rows
+
 
 def cosines(features: np.ndarray) -> np.ndarray:
     """Similarity of all faces with each other, [N, D] -> float64 [N, N].
@@ -13,8 +15,7 @@ def cosines(features: np.ndarray) -> np.ndarray:
     features = np.asarray(features, np.float64)
     if not np.isfinite(features).all():
         raise ValueError("its features are not finite")
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = features / np.where(lengths > 0, lengths, 1)
+    unit = unit_rows(features)
     return unit @ unit.T
 
 

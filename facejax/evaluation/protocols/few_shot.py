@@ -9,6 +9,7 @@ from facejax.config_schema.fields import PositiveCount, key
 from facejax.errors import UserError
 from facejax.evaluation import statistics
 from facejax.evaluation.protocols.protocol import Fitted, Outcome, Protocol, Task
+from facejax.evaluation.unit_rows import unit_rows
 
 Shots = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, title="a tuple of whole numbers, 1 or more")
@@ -66,14 +67,9 @@ def nearest_mean(support, queries, shots: int) -> np.ndarray:
       array([0, 1])
     """
     mean = support.mean(0, dtype=np.float64)
-    support, queries = (_unit(features - mean) for features in (support, queries))
-    means = _unit(support.reshape(-1, shots, support.shape[1]).mean(1))
+    support, queries = (unit_rows(features - mean) for features in (support, queries))
+    means = unit_rows(support.reshape(-1, shots, support.shape[1]).mean(1))
     return (queries @ means.T).argmax(1)
-
-
-def _unit(features):
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(norms > 0, norms, 1)
 
 
 FEW_SHOT = Protocol(few_shot, FewShot, lower_is_better=("spread",), untold=("spread",))

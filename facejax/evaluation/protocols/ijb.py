@@ -10,7 +10,8 @@ from facejax import paths
 from facejax.config_schema.fields import Count, Switch, key
 from facejax.errors import UserError
 from facejax.evaluation import templates
-from facejax.evaluation.protocols.protocol import Curve, Outcome, Protocol, Settings, Task
+from facejax.evaluation.protocols import roc
+from facejax.evaluation.protocols.protocol import Outcome, Protocol, Settings, Task
 
 FIELDS = ("template", "medium", "subject", "role", "detector_score")  # of records that data_prep.ijb writes
 GALLERIES, PROBE = (1, 2), 3  # of the field `role`
@@ -95,7 +96,7 @@ def _read_pairs(task: Task) -> templates.Pairs:
 
 def _one_to_one(pooled, pairs: templates.Pairs, person, task: Task):
     """Statistics of the people, and the curve."""
-    levels = [level for level in _FAR_LEVELS if (~pairs.same).sum() * level >= 1]
+    levels = roc.levels_of(pairs.same, _FAR_LEVELS)
     official = templates.verify_templates(pooled, pairs, levels=levels, reading=task.settings.reading)
     order = np.argsort(-official.scores, kind="stable")
     one, two = (
@@ -113,13 +114,9 @@ def _one_to_one(pooled, pairs: templates.Pairs, person, task: Task):
 
         return statistic
 
-    found = {
-        f"tar_at_far_{level:.0e}".replace("e-0", "e-"): tar(level, value)
-        for level, value in zip(levels, official.tar, strict=True)
-    }
+    found = {roc.metric(level): tar(level, value) for level, value in zip(levels, official.tar, strict=True)}
     logging.info("%s: FAR read at %s", task.key, ", ".join(f"{far:.2g}" for far in official.far))
-    labels = ("pairs of two people that are accepted (FAR)", "pairs of one that are accepted (TAR)")
-    return found, Curve(official.roc.far, official.roc.tar, labels, log_x=True)
+    return found, roc.curve(official.roc.far, official.roc.tar)
 
 
 def _read(row, one, two, same, last, level: float) -> float:

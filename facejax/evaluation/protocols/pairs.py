@@ -7,6 +7,7 @@ from facejax import paths
 from facejax.config_schema.fields import Count, OptionalText, Text, key
 from facejax.errors import UserError
 from facejax.evaluation import templates, verification
+from facejax.evaluation.protocols import roc
 from facejax.evaluation.protocols.protocol import Curve, Outcome, Protocol, Settings, Task
 
 FOLDS = 10
@@ -43,9 +44,8 @@ def verify(task: Task) -> Outcome:
     def accuracy(counts):
         return verification.choose_and_judge(distances, same, counts)[0].mean(1)
 
-    levels = [level for level in FAR_LEVELS if (~same).sum() * level >= 1]
     found = {"verification_accuracy": accuracy}
-    found |= {f"tar_at_far_{level:.0e}".replace("e-0", "e-"): _tar(distances, same, level) for level in levels}
+    found |= {roc.metric(level): _tar(distances, same, level) for level in roc.levels_of(same, FAR_LEVELS)}
     return Outcome(found, len(same), unit="pairs", curve=_roc(distances, same))
 
 
@@ -118,12 +118,7 @@ def _tar(distances, same, level: float):
 def _roc(distances, same) -> Curve:
     order = np.argsort(distances, kind="stable")
     accepted, false = np.cumsum(same[order]), np.cumsum(~same[order])
-    return Curve(
-        false / max(false[-1], 1),
-        accepted / max(accepted[-1], 1),
-        ("pairs of two people that are accepted (FAR)", "pairs of one that are accepted (TAR)"),
-        log_x=True,
-    )
+    return roc.curve(false / max(false[-1], 1), accepted / max(accepted[-1], 1))
 
 
 VERIFICATION = Protocol(verify, Pairs)
