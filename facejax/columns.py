@@ -2,20 +2,19 @@
 
 import abc
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import jax
 import numpy as np
-import tqdm
 from etils import epath
 from flax import traverse_util
 
-from facejax import embedding, processors
-from facejax.architectures import ARCHITECTURES
+from facejax import embedding
+from facejax.architectures import name_of
 from facejax.encoder import Encoder, load
 from facejax.errors import UserError
 from facejax.evaluation import floors
@@ -23,6 +22,8 @@ from facejax.evaluation.floors import Floor
 from facejax.evaluation.protocols.protocol import Settings
 from facejax.evaluation.protocols.regions import KIND as HEATMAPS
 from facejax.progress import phase
+
+FLOOR_BATCH = 256  # images whose features are stacked
 
 
 class Images(Protocol):
@@ -103,6 +104,11 @@ class EncoderColumn(Column):
     encoder: Encoder
     is_floor: bool = False
 
+    @functools.cached_property
+    def weights(self) -> str:
+        """See `weights_digest`."""
+        return weights_digest(self.encoder)
+
     def presented(self, presentation: Presentation) -> Encoder:
         """The encoder with the preprocessing of a task."""
         preprocessing = self.encoder.preprocessing
@@ -117,7 +123,7 @@ class EncoderColumn(Column):
         """Of weights, network, preprocessing and presentation."""
         encoder = self.presented(presentation)
         shown = {"flip": presentation.flip, "preprocessing": dataclasses.asdict(encoder.preprocessing)}
-        return hashlib.sha256(json.dumps([weights_digest(self.encoder), shown]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.weights, shown]).encode()).hexdigest()
 
     def kind(self, asked, key):
         """See `Column`."""
@@ -146,14 +152,14 @@ class EncoderColumn(Column):
     def rows(self, source, presentation, unreadable):
         """See `Column`."""
         encoder = self.presented(presentation)
-        if presentation.kind == HEATMAPS:
-            return _heatmaps(encoder, source, unreadable)
 
         def squares(position):
             size = encoder.preprocessing.size
             return [encoder.preprocessing.fit_to_square(source.read(position, 2 * size))]
 
         positions = range(len(source))
+        if presentation.kind == HEATMAPS:
+            return _heatmaps(encoder, embedding.batches(positions, squares, unreadable, embedding.BATCH))
         return embedding.parts(encoder, positions, faces=squares, flip=presentation.flip, unreadable=unreadable)
 
 
@@ -183,19 +189,10 @@ class FloorColumn(Column):
         def features(position):
             image = source.read(position, 2 * self.floor.side)
             mirrored = self.floor.rows(image[:, ::-1]) if presentation.flip else 0
-            return self.floor.rows(image) + mirrored
+            return [self.floor.rows(image) + mirrored]
 
-        with ThreadPoolExecutor(processors.count(), "images") as pool:
-            for start in tqdm.trange(0, len(source), 256, desc="features", unit=" x 256 images", delay=3):
-                positions = list(range(start, min(start + 256, len(source))))
-                found = {}
-                for position, future in [(position, pool.submit(features, position)) for position in positions]:
-                    try:
-                        found[position] = future.result()
-                    except ValueError as error:
-                        unreadable(position, str(error))
-                if found:
-                    yield embedding.Part(np.array(list(found)), {"features": np.stack(list(found.values()))})
+        for positions, rows in embedding.batches(range(len(source)), features, unreadable, FLOOR_BATCH):
+            yield embedding.Part(positions, {"features": rows})
 
     def reduce(self, splits, fitted):
         """Principal components, of those that are reduced."""
@@ -206,22 +203,12 @@ class FloorColumn(Column):
         return dict(zip([fitted, *others], moved, strict=True))
 
 
-def _heatmaps(encoder: Encoder, source: Images, unreadable) -> Iterator[embedding.Part]:
-    """Heatmaps of images and of their mirror images, mirrored back."""
-    for start in range(0, len(source), embedding.BATCH):
-        squares, positions = [], []
-        for position in range(start, min(start + embedding.BATCH, len(source))):
-            try:
-                image = source.read(position, 2 * encoder.preprocessing.size)
-            except ValueError as error:
-                unreadable(position, str(error))
-            else:
-                squares.append(encoder.preprocessing.fit_to_square(image))
-                positions.append(position)
-        if squares:
-            padded = np.stack(squares + [squares[-1]] * (embedding.BATCH - len(squares)))
-            found = [encoder.heatmaps(padded), encoder.heatmaps(padded[:, :, ::-1])[:, :, ::-1]]
-            yield embedding.Part(np.array(positions), {HEATMAPS: np.stack(found, 1)[: len(squares)]})
+def _heatmaps(encoder: Encoder, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[embedding.Part]:
+    """Heatmaps of squares and of their mirror images, mirrored back."""
+    for positions, squares in batches:
+        padded = np.concatenate([squares, np.repeat(squares[-1:], embedding.BATCH - len(squares), axis=0)])
+        found = [encoder.heatmaps(padded), encoder.heatmaps(padded[:, :, ::-1])[:, :, ::-1]]
+        yield embedding.Part(positions, {HEATMAPS: np.stack(found, 1)[: len(squares)]})
 
 
 def weights_digest(encoder: Encoder) -> str:
@@ -253,15 +240,11 @@ def of_sources(sources: Sequence[epath.PathLike]) -> list[Column]:
 
 def _untrained(columns: Sequence[EncoderColumn]) -> list[EncoderColumn]:
     networks = dict.fromkeys((column.encoder.architecture, column.encoder.preprocessing) for column in columns)
-    kinds = {kind: name for name, kind in ARCHITECTURES.items()}
     found = []
     for number, (architecture, preprocessing) in enumerate(networks, start=1):
-        size = preprocessing.size
-        images = np.zeros((1, size, size, 3), np.float32)
         with phase("Initialising an untrained encoder"):
-            variables = jax.jit(architecture.init)(jax.random.key(0), images)
-        name = "untrained" if len(networks) == 1 else f"untrained {kinds[type(architecture)]} {number}"
-        encoder = Encoder.create(architecture, variables, preprocessing, {"method": "random"})
+            encoder = Encoder.untrained(architecture, preprocessing)
+        name = "untrained" if len(networks) == 1 else f"untrained {name_of(architecture)} {number}"
         found.append(EncoderColumn(name, encoder, is_floor=True))
     return found
 

@@ -70,22 +70,37 @@ def parts(
       UserError: an image cannot be read, and `unreadable` is None.
     """
     runner = _Runner(encoder, _batch_size(len(sources)), flip)
-    squares = _squares(sources, faces or encoder.fit, unreadable or _stop(sources))
+    read, unreadable = faces or encoder.fit, unreadable or stop_at_unreadable(sources)
     running: collections.deque = collections.deque()
-    with tqdm.tqdm(total=len(sources), desc="features", unit=" images", delay=3) as progress:
-        done = 0
-        for positions, batch in _batched(squares, runner.batch_size):
-            running.append((positions, runner(batch)))
-            if len(running) > RUNNING:
-                yield _fetch(*running.popleft())
-            progress.update(positions[-1] + 1 - done)
-            done = positions[-1] + 1
-        while running:
+    for positions, batch in batches(sources, read, unreadable, runner.batch_size):
+        running.append((positions, runner(batch)))
+        if len(running) > RUNNING:
             yield _fetch(*running.popleft())
-        progress.update(len(sources) - done)
+    while running:
+        yield _fetch(*running.popleft())
 
 
-def _stop(sources) -> Unreadable:
+def batches(
+    sources: Sequence, read: Callable[[Any], Sequence[np.ndarray]], unreadable: Unreadable, size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What is read of sources, in their order, read ahead by threads: (positions [n], arrays [n, ...]), n up to `size`.
+
+    Args:
+      sources: whatever `read` takes.
+      read: the arrays of a source, of one shape; raises ValueError for an unreadable one.
+      unreadable: called with the position of an unreadable source, and the reason.
+      size: of a batch.
+    """
+    with tqdm.tqdm(total=len(sources), desc="features", unit=" images", delay=3) as progress:
+        for positions, batch in _batched(read_ahead(sources, read, unreadable), size):
+            yield positions, batch
+            progress.update(positions[-1] + 1 - progress.n)
+        progress.update(len(sources) - progress.n)
+
+
+def stop_at_unreadable(sources: Sequence[Source]) -> Unreadable:
+    """Raises a UserError that names the source."""
+
     def stop(position: int, reason: str) -> None:
         source = sources[position]
         name = f"image {position}" if isinstance(source, np.ndarray) else os.fspath(source)
@@ -123,15 +138,15 @@ def _fetch(positions: np.ndarray, views: list[dict[str, jax.Array]]) -> Part:
     return Part(positions, features)
 
 
-def _squares(sources, faces, unreadable) -> Iterator[tuple[int, np.ndarray]]:
-    """(position of the source, square), in order, read ahead by threads."""
+def read_ahead(sources, read, unreadable) -> Iterator[tuple[int, np.ndarray]]:
+    """(position of the source, array), in order; arguments as for `batches`."""
     threads = processors.count()
     with ThreadPoolExecutor(threads, "images") as pool:
         ahead: collections.deque = collections.deque()
         try:
             for position in range(len(sources) + 1):
                 if position < len(sources):
-                    ahead.append(pool.submit(faces, sources[position]))
+                    ahead.append(pool.submit(read, sources[position]))
                 while ahead and (len(ahead) > 8 * threads or position == len(sources)):
                     at = position - len(ahead) + (position < len(sources))
                     try:
@@ -139,16 +154,16 @@ def _squares(sources, faces, unreadable) -> Iterator[tuple[int, np.ndarray]]:
                     except ValueError as error:
                         unreadable(at, str(error))
                     else:
-                        yield from ((at, square) for square in found)
+                        yield from ((at, array) for array in found)
         finally:
             for waiting in ahead:
                 waiting.cancel()
 
 
-def _batched(squares: Iterable[tuple[int, Any]], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _batched(arrays: Iterable[tuple[int, Any]], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     collected: list = []
-    for square in squares:
-        collected.append(square)
+    for array in arrays:
+        collected.append(array)
         if len(collected) == size:
             yield _stacked(collected)
             collected = []

@@ -10,16 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 from pydantic import TypeAdapter, ValidationError
 
 from facejax import embedding, encoder_folder, hub, paths
-from facejax.architectures import ARCHITECTURES, Architecture
+from facejax.architectures import ARCHITECTURES, Architecture, name_of
 from facejax.embedding import Source
 from facejax.errors import UserError
 from facejax.interop import encoder_keys
 from facejax.pictures import Caption
 from facejax.preprocessing import Preprocessing
+from facejax.processes import to_host
 
 if TYPE_CHECKING:
     from facejax.methods import Method
@@ -72,7 +72,11 @@ class Encoder:
     @classmethod
     def random(cls, name: str, settings: Mapping[str, Any], preprocessing: Preprocessing, seed: int = 0) -> "Encoder":
         """An encoder with random weights; `name` is a key of `facejax.architectures.ARCHITECTURES`."""
-        architecture = _architecture(name, settings, "settings")
+        return cls.untrained(_architecture(name, settings, "settings"), preprocessing, seed)
+
+    @classmethod
+    def untrained(cls, architecture: Architecture, preprocessing: Preprocessing, seed: int = 0) -> "Encoder":
+        """An encoder of this architecture with random weights."""
         shape = (1, preprocessing.size, preprocessing.size, 3)
         variables = jax.jit(lambda key: architecture.init(key, jnp.zeros(shape)))(jax.random.key(seed))
         return cls.create(architecture, variables, preprocessing, {"method": "random"})
@@ -178,13 +182,9 @@ class Encoder:
             raise UserError(f"an encoder of {name} ({type(self.architecture).__name__}) has no {what}")
 
     def _squares(self, images: Images) -> np.ndarray:
-        squares = []
-        for position, source in enumerate(_sources(images)):
-            try:
-                squares += self.fit(source)
-            except ValueError as error:
-                name = f"image {position}" if isinstance(source, np.ndarray) else source
-                raise UserError(f"{name}: {error}") from error
+        sources = _sources(images)
+        read = embedding.read_ahead(sources, self.fit, embedding.stop_at_unreadable(sources))
+        squares = [square for _, square in read]
         if not squares:
             raise UserError("no images were given")
         return np.stack(squares)
@@ -213,10 +213,9 @@ class Encoder:
 
     def description(self) -> dict[str, Any]:
         """All but the variables, as `facejax.json` has it."""
-        names = {kind: name for name, kind in ARCHITECTURES.items()}
         return {
             "method": self.card.get("method"),
-            "architecture": names[type(self.architecture)],
+            "architecture": name_of(self.architecture),
             "config": dataclasses.asdict(self.architecture),
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "card": dict(self.card),
@@ -234,7 +233,7 @@ class Encoder:
         Raises:
           UserError: an encoder exists (unless `replace`), or the folder is not writable.
         """
-        variables = jax.tree.map(_to_host, self.variables)
+        variables = jax.tree.map(to_host, self.variables)
         if jax.process_index() == 0:
             encoder_folder.write(paths.resolve(folder), self.description(), variables, replace=replace)
 
@@ -312,12 +311,6 @@ def _sources(images: Images) -> Sequence[Source]:
     if isinstance(images, np.ndarray) and images.ndim != 4:
         raise UserError(f"images as an array are uint8 [N, H, W, 3], not {images.dtype} {list(images.shape)}")
     return images
-
-
-def _to_host(array) -> np.ndarray:
-    if isinstance(array, jax.Array) and not array.is_fully_addressable:
-        array = multihost_utils.process_allgather(array, tiled=True)
-    return np.asarray(array)
 
 
 @functools.cache

@@ -159,7 +159,7 @@ def _write(folder: epath.Path, text: str, results, values, found: Sequence[Colum
     write_atomically(folder / TABLE, text + "\n")
     described = {
         column.name: {
-            "weights": columns.weights_digest(column.encoder),
+            "weights": column.weights,
             **{name: column.encoder.card.get(name) for name in ("method", "source", "steps")},
         }
         for column in found

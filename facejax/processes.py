@@ -1,4 +1,4 @@
-"""Decisions that one of several processes makes for all."""
+"""What several processes decide, and gather, together."""
 
 import json
 from collections.abc import Callable
@@ -41,6 +41,13 @@ def _from_first(value):
     if jax.process_index() > 0:
         content = np.zeros(size, np.uint8)
     return json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(content), np.uint8)))
+
+
+def to_host(array) -> np.ndarray:
+    """An array on this host; one that is split over hosts is gathered, and all processes must call this."""
+    if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
+        array = multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(array)
 
 
 def rows_of_all(rows: np.ndarray) -> np.ndarray:

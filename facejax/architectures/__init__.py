@@ -22,4 +22,9 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "vit": ViT,
 }
 
-__all__ = ["ARCHITECTURES", "Architecture", "PCLBranches", "PartFViT", "PooledResNet", "ViT"]
+__all__ = ["ARCHITECTURES", "Architecture", "PCLBranches", "PartFViT", "PooledResNet", "ViT", "name_of"]
+
+
+def name_of(architecture: Architecture) -> str:
+    """The key of `ARCHITECTURES` for an architecture."""
+    return next(name for name, kind in ARCHITECTURES.items() if kind is type(architecture))

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import tqdm
 from absl import logging
-from jax.experimental import multihost_utils
 from pydantic import Field, model_validator
 
 from facejax.config_schema.fields import (
@@ -28,6 +27,7 @@ from facejax.data.pipeline import FULL_SIZE, ORIGINS
 from facejax.errors import UserError
 from facejax.evaluation.protocols import PROTOCOLS
 from facejax.evaluation.protocols.protocol import Fitted, Split, Task
+from facejax.processes import to_host
 from facejax.progress import phase
 
 Probe = Literal["knn", "retrieval", "linear", "ridge", "alignment", "verification", "classification", "landmarks"]
@@ -232,7 +232,7 @@ def _extract(encode, batches, folder, split, fields):
     def collect():
         encoded, mask = running.pop(0)
         for kind, values in (encoded if isinstance(encoded, Mapping) else {"": encoded}).items():
-            features.setdefault(kind, []).append(_to_host(values)[mask])
+            features.setdefault(kind, []).append(to_host(values)[mask].astype(np.float32, copy=False))
 
     progress = tqdm.tqdm(desc=f"features of {split}", unit=" images", delay=3, disable=jax.process_index() != 0)
     with progress:
@@ -265,9 +265,3 @@ def _extract(encode, batches, folder, split, fields):
 def _split(extracted, kind: str, source: str) -> Split:
     features, fields, there = extracted
     return Split(features[kind], fields, there, source)
-
-
-def _to_host(values) -> np.ndarray:
-    if isinstance(values, jax.Array) and not (values.is_fully_addressable or values.is_fully_replicated):
-        values = multihost_utils.process_allgather(values, tiled=True)
-    return np.asarray(values, np.float32)
