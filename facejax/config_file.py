@@ -6,6 +6,7 @@ import re
 import traceback
 
 import ml_collections
+from absl import flags
 
 from facejax.errors import UserError
 
@@ -17,6 +18,22 @@ def named(argv) -> str | None:
         if flag == "config" and argument.startswith("-"):
             return value if equals else following
     return None
+
+
+def parse(values: flags.FlagValues, argv) -> list[str]:
+    """Parses flags, of which `config` is one; returns the arguments that are no flags, the program's name first.
+
+    Raises:
+      UserError: something is wrong with the command line or with the config file.
+    """
+    try:
+        rest = values(argv)
+        hasattr(values["config"].value, "keys")  # the placeholder for a missing file raises on first use
+    except UserError:
+        raise
+    except Exception as error:  # a config file may raise anything
+        raise UserError(failure(named(argv), error)) from error
+    return rest
 
 
 def as_dict(named: str, config) -> ml_collections.ConfigDict:

@@ -44,17 +44,10 @@ def parse(argv, values: flags.FlagValues) -> list[str]:
         print(f"{__doc__}\nFlags:\n{values.get_help()}")
         sys.exit(0)
     named = config_file.named(argv)
-    try:
-        _, *encoders = values(argv)
-        config = values["config"].value
-        hasattr(config, "keys")  # the placeholder for a missing file raises on first use
-    except UserError:
-        raise
-    except Exception as error:  # a config file may raise anything
-        raise UserError(config_file.failure(named, error)) from error
+    _, *encoders = config_file.parse(values, argv)
     if not named:
         raise UserError(f"--config is missing: {USAGE}")
-    config_file.as_dict(named, config)
+    config_file.as_dict(named, values["config"].value)
     if not encoders:
         raise UserError(f"name an encoder: {USAGE}")
     return encoders

@@ -44,17 +44,12 @@ def parse_flags(argv):
     if {"--help", "-help", "--helpshort", "-h"} & set(argv[1:]):  # absl's own exits with 1
         print(f"{__doc__}\nFlags:\n{FLAGS.main_module_help()}")
         sys.exit(0)
-    try:
-        rest = FLAGS(argv)
-        config = FLAGS["config"].value
-        hasattr(config, "keys")  # the placeholder for a missing file raises on first use
-    except UserError:
-        raise
-    except Exception as error:  # a config file may raise anything
-        raise UserError(_failure(config_file.named(argv), error)) from error
+    named = config_file.named(argv)
+    if named == "":
+        raise UserError(_left_out("config", named))
+    rest, config = config_file.parse(FLAGS, argv), FLAGS["config"].value
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: flags look like --config=FILE --workdir=DIR")
-    named = config_file.named(argv)
     if FLAGS.helpconfig:
         from facejax.config_schema.description import describe, describe_all  # imports all methods, and JAX
 
@@ -65,10 +60,6 @@ def parse_flags(argv):
             raise UserError(_left_out(name, value))
     config_file.as_dict(named, config)
     return rest
-
-
-def _failure(named: str | None, error: Exception) -> str:
-    return _left_out("config", named) if named == "" else config_file.failure(named, error)
 
 
 def _left_out(name: str, value: str | None) -> str:

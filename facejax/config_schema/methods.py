@@ -442,6 +442,12 @@ class LAFS(Normalized):
                 )
 
 
+def check_warmup(warmup_epochs: int, epochs: int) -> None:
+    """Raises `UserError` where the warm-up does not end before the run."""
+    if warmup_epochs >= epochs:
+        raise UserError(f"config.optimizer.warmup_epochs = {warmup_epochs}: must be less than config.epochs ({epochs})")
+
+
 def require_source(where: str, source: str, what: str) -> None:
     """Raises `UserError` where no starting weights are named: a random network must be requested explicitly."""
     if not source:
@@ -557,11 +563,7 @@ class Supervised(Normalized):
                 f"config.optimizer.accumulation = {optimizer.accumulation}: must divide config.batch_size "
                 f"({self.batch_size})"
             )
-        if optimizer.warmup_epochs >= self.epochs:
-            raise UserError(
-                f"config.optimizer.warmup_epochs = {optimizer.warmup_epochs}: must be less than config.epochs "
-                f"({self.epochs})"
-            )
+        check_warmup(optimizer.warmup_epochs, self.epochs)
         first, last = optimizer.landmark_warmup_epochs
         if first == last != 0:
             raise UserError(

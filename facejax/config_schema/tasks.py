@@ -25,6 +25,7 @@ from facejax.config_schema.methods import (
     Normalized,
     PartData,
     RecognitionTransformer,
+    check_warmup,
     require_source,
 )
 from facejax.data import landmark_augmentation
@@ -113,11 +114,7 @@ class Finetune(OnEncoder):
         """An encoder, a warm-up that ends, classes that can be balanced."""
         super().check_together()
         self.check_encoder()
-        if self.optimizer.warmup_epochs >= self.epochs:
-            raise UserError(
-                f"config.optimizer.warmup_epochs = {self.optimizer.warmup_epochs}: must be less than config.epochs "
-                f"({self.epochs})"
-            )
+        check_warmup(self.optimizer.warmup_epochs, self.epochs)
         if self.classifier.targets == "classes" and self.classifier.num_classes < 2:
             raise UserError("config.classifier.num_classes = 1: must be the number of classes, 2 or more")
         if self.data.balanced and self.classifier.targets != "classes":
