@@ -63,7 +63,7 @@ def _box(data: bytes) -> np.ndarray:
 
 
 def _beside(source: Path, name: str, parse):
-    """What a file beside the image says; None where it is missing or is invalid."""
+    """The content of a file next to the image; None if it is missing or invalid."""
     try:
         return parse(File(name).read(source))
     except (OSError, ValueError):

@@ -172,7 +172,7 @@ def compile_step(method, mesh, batch, abstract_state):
 def write_results(config, workdir, steps: int, untrained, trained, best=None) -> dict:
     """Writes results.json and prints the table, on process 0; returns what the file holds.
 
-    The table is of the last step; `best`, step and metrics of the best state that was kept, is told next to it.
+    The table is of the last step; next to it stand step and metrics of the best saved state (`best`).
     """
     rows = comparison.compare(untrained, trained)
     results = {

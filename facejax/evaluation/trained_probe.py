@@ -65,11 +65,11 @@ def train(recipe: Recipe, features, targets, test, test_targets, *, seed: int = 
       seed: of initial values and order.
     """
     targets, test_targets = np.asarray(targets), np.asarray(test_targets)
-    outputs = int(targets.max()) + 1 if targets.ndim == 1 else targets.shape[1]
+    width = int(targets.max()) + 1 if targets.ndim == 1 else targets.shape[1]
     size = min(recipe.batch_size, len(features))
     steps = len(features) // size
     optimizer = _optimizer(recipe, steps)
-    params, statistics = _init(jax.random.key(seed), features.shape[1], outputs, recipe.normalized)
+    params, statistics = _init(jax.random.key(seed), features.shape[1], width, recipe.normalized)
     state = optimizer.init(params)
 
     @jax.jit

@@ -20,7 +20,7 @@ from facejax.reports import charts, similarity
 from facejax.reports.faces import Faces, Label
 from facejax.reports.run import Run
 
-GENERATOR = "facejax.report"  # by which a page of ours is told from another file
+GENERATOR = "facejax.report"  # in every page of ours; only such a file is replaced
 RATES = {"images_per_second": "images a second", "waiting_for_data": "fraction of the time spent waiting for data"}
 NOT_DRAWN = ("seconds_per_step", "seconds_left")
 QUERIES, NEIGHBOURS = 6, 6

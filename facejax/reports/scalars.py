@@ -28,8 +28,8 @@ class Curve(NamedTuple):
 def read(folder: epath.Path) -> dict[str, Curve]:
     """All scalars in the event files of a folder, by tag; none where there is no file.
 
-    A run that resumes announces the step it goes on from, and what was logged beyond it before counts no more. A file
-    may end in the middle of an event: whatever writes it still does, or was killed.
+    A run logs the step from which it resumes; values that were logged beyond it before are dropped. A file may end in
+    the middle of an event: the run is still writing it, or was killed.
     """
     points: dict[str, dict[int, tuple[float, float]]] = {}
     for event in _events(folder):

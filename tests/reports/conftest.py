@@ -6,7 +6,7 @@ import tiny_experiment
 
 @pytest.fixture(scope="module")
 def short_networks():
-    """For the whole of a module."""
+    """Shared by a module."""
     with pytest.MonkeyPatch.context() as patch:
         tiny_experiment.shorten_networks(patch)
         yield
