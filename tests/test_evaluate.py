@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 import tiny_experiment
+from random_inputs import generator
 from sklearn import decomposition
 
 from facejax import columns, evaluate, feature_store, judgement
@@ -106,6 +107,50 @@ def test_command(world, monkeypatch, capsys, tmp_path):
     assert (out / "results.txt").read_text() == text + "\n" and (out / "faces.png").stat().st_size > 1000
     with pytest.raises(UserError, match="holds results already"):
         judgement.judge(encoders, values.config, out=values.out)
+
+
+class Pictures:
+    """Images of which one cannot be read."""
+
+    def __init__(self, count: int, damaged: int):
+        self._images = generator().integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
+        self._damaged = damaged
+
+    def __len__(self):
+        return len(self._images)
+
+    def read(self, position, at_least):
+        if position == self._damaged:
+            raise ValueError("damaged")
+        return self._images[position]
+
+
+def rows_of(column, pictures, presentation):
+    """(positions, rows of the only kind, what was unreadable) of a column."""
+    unreadable = {}
+    parts = list(column.rows(pictures, presentation, unreadable.__setitem__))
+    ((kind,),) = {tuple(part.features) for part in parts}
+    rows = np.concatenate([part.features[kind] for part in parts])
+    return np.concatenate([part.positions for part in parts]).tolist(), rows, unreadable
+
+
+def test_rows_of_a_floor_are_those_of_its_images():
+    pictures, floor = Pictures(5, damaged=1), floors.Floor(4, floors.pixels)
+    positions, rows, unreadable = rows_of(columns.FloorColumn("pixels", floor), pictures, Presentation())
+    assert positions == [0, 2, 3, 4] and unreadable == {1: "damaged"}
+    np.testing.assert_array_equal(rows, [floor.rows(pictures.read(position, 0)) for position in positions])
+
+
+def test_heatmaps_of_mirror_images_are_mirrored_back():
+    settings = {"backbone": "resnet18", "width": 4, "embedding_dim": 6, "hidden_dim": 8, "num_regions": 3}
+    encoder, pictures = Encoder.random("fra", settings, Preprocessing(2 * SIZE)), Pictures(3, damaged=0)
+    column = columns.EncoderColumn("regions", encoder)
+    positions, rows, unreadable = rows_of(column, pictures, Presentation(kind="heatmaps"))
+    assert positions == [1, 2] and unreadable == {0: "damaged"}
+    images = np.stack([pictures.read(position, 0) for position in positions])
+    np.testing.assert_allclose(rows[:, 0], encoder.heatmaps(images), atol=1e-6)
+    np.testing.assert_allclose(rows[:, 1], encoder.heatmaps(images[:, :, ::-1])[:, :, ::-1], atol=1e-6)
+    assert rows.shape[3] > 1 and np.abs(rows[:, 1] - rows[:, 1, :, ::-1]).max() > 1e-4  # that the mirror is seen
 
 
 def test_every_protocol(world, monkeypatch, tmp_path):

@@ -7,7 +7,7 @@ from sklearn import metrics
 
 from facejax.errors import UserError
 from facejax.evaluation import verification
-from facejax.evaluation.protocols import PROTOCOLS
+from facejax.evaluation.protocols import PROTOCOLS, roc
 from facejax.evaluation.protocols.pairs import Pairs
 from facejax.evaluation.protocols.protocol import Split, Task
 
@@ -25,6 +25,11 @@ def run(features, labels, there=None, **settings):
     settings = Pairs(protocol="verification", data="x", **{"label": "same"} | settings)
     split = Split(features, {settings.label: labels}, there, "faces (test)")
     return PROTOCOLS["verification"].run(Task("config.tasks.pairs", settings, {"test": split}))
+
+
+def test_levels_are_those_of_a_whole_pair():
+    same = np.arange(200) < 100  # and 100 pairs of two people
+    assert roc.levels_of(same, (1e-1, 1e-2, 1e-3)) == [1e-1, 1e-2]
 
 
 def test_tar_and_far_equal_scikit_learn():
